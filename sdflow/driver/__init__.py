@@ -1,0 +1,1 @@
+"""The driver: a pure scheduler and the Ray loop around it."""

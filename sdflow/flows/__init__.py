@@ -1,0 +1,1 @@
+"""Invertible layers: every one maps forward and back, and tells its log-determinant."""

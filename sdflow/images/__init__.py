@@ -1,0 +1,1 @@
+"""Image bytes to arrays and back, with everything around the pixels."""

@@ -1,0 +1,1 @@
+"""The SDFlow networks, their sizes and their checkpoints."""

@@ -1,0 +1,182 @@
+"""Weights files in and out: the four official ``.pth``, or one ``.safetensors`` of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdflow.errors import WeightsError
+from sdflow.model.config import PAPER, ModelConfig
+from sdflow.model.official import OFFICIAL_FILES, from_official, to_official
+from sdflow.model.sdflow import SDFlow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+
+    from torch import Tensor
+
+_FORMAT = "sdflow-1"
+
+
+def weight_files(path: str) -> tuple[str, ...]:
+    """Names of the files that make up the weights at ``path``: one file, or four in a folder."""
+    return (Path(path).name,) if path.endswith(".safetensors") else tuple(OFFICIAL_FILES)
+
+
+def read_weights(path: str | PathLike[str]) -> dict[str, bytes]:
+    """Read weights from disk as :func:`decode_weights` takes them.
+
+    Raises:
+        WeightsError: If a file is missing or unreadable.
+    """
+    folder = Path(path).parent if str(path).endswith(".safetensors") else Path(path)
+    files = {}
+    for name in weight_files(str(path)):
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise WeightsError(
+                f"cannot read {folder / name}: {error.strerror}; weights are one .safetensors "
+                f"file or a folder with {', '.join(OFFICIAL_FILES)}",
+                item=str(path),
+            ) from error
+    return files
+
+
+def decode_weights(files: Mapping[str, bytes]) -> SDFlow:
+    """Build the model from the content of its files.
+
+    Args:
+        files: Content by file name, either one ``.safetensors`` or the four official ones.
+
+    Returns:
+        The model in evaluation mode, gradients off, on the CPU.
+
+    Raises:
+        WeightsError: If the content is damaged, holds code, or is of another network.
+    """
+    if len(files) == 1:
+        ((name, data),) = files.items()
+        config, state = _decode_safetensors(name, data)
+    else:
+        config, state = PAPER, _decode_official(files)
+    with torch.device("meta"):
+        model = SDFlow(config)
+    _check_state(state, model.state_dict(), ", ".join(files))
+    model.load_state_dict(state, assign=True)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def encode_safetensors(model: SDFlow) -> bytes:
+    """One file with the configuration in its metadata; tensors in float32."""
+    from safetensors.torch import save  # noqa: PLC0415  # only needed to write files
+
+    metadata = {"format": _FORMAT, "config": json.dumps(model.config.to_dict())}
+    return save(_portable_state(model), metadata)
+
+
+def encode_official(model: SDFlow) -> dict[str, bytes]:
+    """The four official files by name.
+
+    Raises:
+        WeightsError: If the model does not have the published sizes.
+    """
+    if model.config != PAPER:
+        raise WeightsError("the official layout holds only the published (paper) sizes")
+    state = _portable_state(model)
+    files = {}
+    for file_name, part in OFFICIAL_FILES.items():
+        tensors = {
+            to_official(part, name.removeprefix(f"{part}.")): tensor
+            for name, tensor in state.items()
+            if name.startswith(f"{part}.")
+        }
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        files[file_name] = buffer.getvalue()
+    return files
+
+
+def weights_hash(model: SDFlow) -> str:
+    """SHA-256 over sizes and float32 tensors, in hex: the same for every container and device."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(_portable_state(model).items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _portable_state(model: SDFlow) -> dict[str, Tensor]:
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def _decode_official(files: Mapping[str, bytes]) -> dict[str, Tensor]:
+    state = {}
+    for file_name, part in OFFICIAL_FILES.items():
+        if file_name not in files:
+            raise WeightsError(f"{file_name} is missing from the weights", item=file_name)
+        for name, tensor in _unpickle(file_name, files[file_name]).items():
+            state[f"{part}.{from_official(part, name)}"] = tensor
+    return state
+
+
+def _unpickle(name: str, data: bytes) -> dict[str, Tensor]:
+    try:
+        tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{name} holds more than tensors, or is damaged; code in weights is never run: "
+            "fetch the file again from its source",
+            item=name,
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+        raise WeightsError(
+            f"{name} is damaged or no PyTorch checkpoint: fetch the file again", item=name
+        ) from error
+    if not isinstance(tensors, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in tensors.items()
+    ):
+        raise WeightsError(f"{name} holds no plain dictionary of tensors", item=name)
+    return tensors
+
+
+def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, Tensor]]:
+    from safetensors import SafetensorError  # noqa: PLC0415  # only needed to read such files
+    from safetensors.torch import load  # noqa: PLC0415
+
+    try:
+        state = load(data)
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        sizes = json.loads(metadata["config"])
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"{name} is damaged or no safetensors file", item=name) from error
+    except KeyError as error:
+        raise WeightsError(f"{name} has no sdflow configuration in its metadata", item=name) from error
+    if metadata.get("format") != _FORMAT or not isinstance(sizes, dict):
+        raise WeightsError(f"{name} is not in the {_FORMAT} layout", item=name)
+    return ModelConfig.from_dict(sizes), state
+
+
+def _check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    wrong = sorted(state.keys() ^ expected.keys()) or [
+        f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if state[name].shape != tensor.shape
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:3]) + (" …" if len(wrong) > 3 else "")
+        raise WeightsError(
+            f"{source}: {len(wrong)} tensors are missing, unknown or of another shape: {shown}",
+            item=source,
+        )

@@ -1,0 +1,1 @@
+"""Cutting an image into tiles with halos, and merging the results."""

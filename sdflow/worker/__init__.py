@@ -1,0 +1,1 @@
+"""One worker: an engine on a device and the pipeline that feeds it."""
