@@ -14,7 +14,7 @@
     │   ├── InvalidKeyError        a key that would leave its prefix
     │   └── TransientStorageError  throttling, 5xx, reset, short body: try again
     └── ImageError                 one image cannot be done: a dead letter, the job goes on
-        ├── DecodeError            decode.empty | decode.truncated | decode.corrupt | decode.unsupported
+        ├── DecodeError            decode.empty, .truncated, .corrupt or .unsupported
         ├── EncodeError            encode.unsupported
         ├── TooLargeError          too_large
         ├── NameTakenError         name.taken

@@ -73,5 +73,5 @@ class ActNorm(Transform):
         self._ready = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], *args: Any) -> None:  # noqa: ANN401  # torch's hook
-        super()._load_from_state_dict(state_dict, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, *args)
         self._ready = bool(self.initialized)

@@ -52,13 +52,15 @@ class InvertibleConv1x1(Transform):
     def weight(self) -> Tensor:
         """W, shape (C, C)."""
         lower, upper = self._factors()
-        return self.w_p @ lower @ upper
+        weight: Tensor = self.w_p @ lower @ upper
+        return weight
 
     def inverse_weight(self) -> Tensor:
         """The inverse of W by two triangular solves, shape (C, C)."""
         lower, upper = self._factors()
         half = torch.linalg.solve_triangular(lower, self.w_p.T, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, half, upper=True)
+        inverse: Tensor = torch.linalg.solve_triangular(upper, half, upper=True)
+        return inverse
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         lower = self.w_l * self.l_mask + self.l_eye

@@ -64,12 +64,14 @@ class AffineCoupling(Transform):
     Args:
         num_channels: C of the (B, C, H, W) input.
         hidden: Width of the inner network.
-        context_channels: Channels of the context; 0 for an unconditional coupling.
+        context_channels: Channels of the context; 0 for an unconditional coupling, which ignores
+            any context.
     """
 
     def __init__(self, num_channels: int, hidden: int, context_channels: int = 0) -> None:
         super().__init__()
         self.num_kept = num_channels // 2
+        self.is_conditional = context_channels > 0
         self.net = CouplingNet(
             self.num_kept + context_channels, num_channels - self.num_kept, hidden
         )
@@ -87,8 +89,11 @@ class AffineCoupling(Transform):
         return torch.cat([kept, changed * (-scale).exp() - shift], dim=1), -scale.sum(dim=(1, 2, 3))
 
     def _scale_and_shift(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        seen = kept if context is None else torch.cat([kept, context], dim=1)
-        result: tuple[Tensor, Tensor] = self.net(seen)
+        if self.is_conditional:
+            if context is None:
+                raise ValueError("a conditional coupling needs its context")
+            kept = torch.cat([kept, context], dim=1)
+        result: tuple[Tensor, Tensor] = self.net(kept)
         return result
 
 

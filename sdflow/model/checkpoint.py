@@ -18,7 +18,6 @@ from sdflow.model.sdflow import SDFlow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from os import PathLike
 
     from torch import Tensor
 
@@ -30,7 +29,7 @@ def weight_files(path: str) -> tuple[str, ...]:
     return (Path(path).name,) if path.endswith(".safetensors") else tuple(OFFICIAL_FILES)
 
 
-def read_weights(path: str | PathLike[str]) -> dict[str, bytes]:
+def read_weights(path: str | Path) -> dict[str, bytes]:
     """Read weights from disk as :func:`decode_weights` takes them.
 
     Raises:
@@ -76,7 +75,7 @@ def decode_weights(files: Mapping[str, bytes]) -> SDFlow:
 
 def encode_safetensors(model: SDFlow) -> bytes:
     """One file with the configuration in its metadata; tensors in float32."""
-    from safetensors.torch import save  # noqa: PLC0415  # only needed to write files
+    from safetensors.torch import save  # only needed to write files
 
     metadata = {"format": _FORMAT, "config": json.dumps(model.config.to_dict())}
     return save(_portable_state(model), metadata)
@@ -151,8 +150,8 @@ def _unpickle(name: str, data: bytes) -> dict[str, Tensor]:
 
 
 def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, Tensor]]:
-    from safetensors import SafetensorError  # noqa: PLC0415  # only needed to read such files
-    from safetensors.torch import load  # noqa: PLC0415
+    from safetensors import SafetensorError  # only needed to read such files
+    from safetensors.torch import load
 
     try:
         state = load(data)
@@ -162,7 +161,9 @@ def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, 
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{name} is damaged or no safetensors file", item=name) from error
     except KeyError as error:
-        raise WeightsError(f"{name} has no sdflow configuration in its metadata", item=name) from error
+        raise WeightsError(
+            f"{name} has no sdflow configuration in its metadata", item=name
+        ) from error
     if metadata.get("format") != _FORMAT or not isinstance(sizes, dict):
         raise WeightsError(f"{name} is not in the {_FORMAT} layout", item=name)
     return ModelConfig.from_dict(sizes), state

@@ -77,8 +77,12 @@ class ModelConfig:
 
     @property
     def downscale(self) -> SizeRequirement:
-        """What downscaling needs: its last flows work on 2x2 cells of LR pixels."""
-        body = _STEP_REACH * self.flow_steps + math.ceil(_STEP_REACH * self.flow_steps / 2)
+        """What downscaling needs: its last flows work on 2x2 cells of LR pixels.
+
+        The content is among the channels that the HR flow's last coupling passes unchanged.
+        """
+        half_scale = math.ceil(_STEP_REACH * self.flow_steps / 2)
+        body = _STEP_REACH * (self.flow_steps - 1) + half_scale
         condition = _CONVS_PER_RRDB * self.deg_rrdbs + _OUTER_CONVS
         cells = _STEP_REACH * self.deg_steps + _STEP_REACH * self.flow_steps
         return SizeRequirement(2, 4, body + condition + 2 * cells + 1)
@@ -107,15 +111,14 @@ PAPER = ModelConfig()
 """The published sizes: official checkpoints load into these."""
 
 SMALL = ModelConfig(
-    flow_steps=8,
+    flow_steps=6,
     coupling_width=32,
     condition_width=32,
     condition_growth=16,
     hf_steps=4,
-    hf_rrdbs=4,
+    hf_rrdbs=2,
     deg_steps=4,
-    deg_rrdbs=2,
-    mixture_components=16,
+    deg_rrdbs=1,
     encoder_width=32,
     encoder_blocks=8,
     encoder_modulations=4,

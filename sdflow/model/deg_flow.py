@@ -32,7 +32,8 @@ class DegFlow(nn.Module):
     def log_prob(self, degradation: Tensor, content: Tensor) -> Tensor:
         """Log p(z_d | z_c) in nats, (B,)."""
         latent, log_det = self.flow(degradation, self.condition(content))
-        return self.prior.log_prob(latent) + log_det
+        log_prob: Tensor = self.prior.log_prob(latent) + log_det
+        return log_prob
 
     def sample(self, content: Tensor, noise: Tensor, component: Tensor, tau: float) -> Tensor:
         """Draw z_d (B, 3, h, w).

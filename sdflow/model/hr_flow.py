@@ -37,7 +37,8 @@ class HRFlow(nn.Module):
     def content(self, hr: Tensor) -> Tensor:
         """The content latent alone: the high-frequency flow is not run."""
         latent, _ = self.blocks(hr)
-        return latent[:, :_CONTENT]
+        content: Tensor = latent[:, :_CONTENT]
+        return content
 
     def encode(self, hr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (content (B, 3, h, w), noise (B, 45, h, w), log_det (B,) in nats)."""

@@ -80,7 +80,10 @@ class ConditionNet(nn.Module):
 
 
 class CellCondition(nn.Module):
-    """A condition net whose features are gathered into 2x2 cells: (B, C, H, W) to (B, width, H/2, W/2)."""
+    """A condition net with its features gathered into 2x2 cells.
+
+    (B, in_channels, H, W) to (B, width, H/2, W/2); the arguments are those of ``ConditionNet``.
+    """
 
     def __init__(self, in_channels: int, num_rrdbs: int, width: int, growth: int) -> None:
         super().__init__()

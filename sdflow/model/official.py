@@ -48,12 +48,12 @@ _CONDITION: _Pairs = (
 )
 _NAMES: dict[str, _Pairs] = {
     "hr_flow": (
-        *_under("blocks.#.squeeze_transition.transitions.#.", "blocks.#.transition.#.", _TRANSITION),
+        *_under(
+            "blocks.#.squeeze_transition.transitions.#.", "blocks.#.transition.#.", _TRANSITION
+        ),
         *_under("blocks.#.steps.#.", "blocks.#.steps.#.", _STEP),
         *_under("blocks.1.split.conditional_flow.cond_net.", "condition.", _CONDITION),
-        *_under(
-            "blocks.1.split.conditional_flow.additional_flow_steps.#.", "hf_flow.#.", _STEP
-        ),
+        *_under("blocks.1.split.conditional_flow.additional_flow_steps.#.", "hf_flow.#.", _STEP),
     ),
     "content_flow": (
         *_under("blocks.0.squeeze_transition.transitions.#.", "transition.#.", _TRANSITION),
@@ -98,14 +98,11 @@ def _patterns(part: str, *, to_official: bool) -> tuple[tuple[re.Pattern[str], s
     pairs = _NAMES[part]
     if to_official:
         pairs = tuple((ours, official) for official, ours in pairs)
-    return tuple(
-        (re.compile(re.escape(old).replace(r"\#", r"(\d+)")), new) for old, new in pairs
-    )
+    return tuple((re.compile(re.escape(old).replace(r"\#", r"(\d+)")), new) for old, new in pairs)
 
 
 def _rewrite(name: str, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> str:
     for pattern, new in patterns:
         if match := pattern.match(name):
-            numbers = iter(match.groups())
-            return re.sub("#", lambda _: next(numbers), new) + name[match.end() :]
+            return new.replace("#", "{}").format(*match.groups()) + name[match.end() :]
     raise WeightsError(f"{name!r} is no tensor of the SDFlow network", item=name)

@@ -15,7 +15,7 @@ from sdflow.model.encoder import Encoder
 from sdflow.model.hr_flow import HRFlow
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from pathlib import Path
 
 
 class SDFlow(nn.Module):
@@ -41,7 +41,7 @@ class SDFlow(nn.Module):
     @classmethod
     def load(
         cls,
-        path: str | PathLike[str],
+        path: str | Path,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -59,7 +59,7 @@ class SDFlow(nn.Module):
         Raises:
             WeightsError: If the weights are missing, damaged, unsafe or of another network.
         """
-        from sdflow.model.checkpoint import decode_weights, read_weights  # noqa: PLC0415  # cycle
+        from sdflow.model.checkpoint import decode_weights, read_weights  # cycle
 
         return decode_weights(read_weights(path)).to(device=device, dtype=dtype)
 
@@ -70,7 +70,7 @@ class SDFlow(nn.Module):
         return content
 
     def hr_content(self, hr: Tensor) -> Tensor:
-        """HR image (B, 3, 4h, 4w) to its content latent (B, 3, h, w); sides multiples of 4, from 8."""
+        """HR image (B, 3, 4h, 4w), h and w from 2 up, to its content latent (B, 3, h, w)."""
         _check_image(hr, minimum=8, multiple_of=4)
         return self.hr_flow.content(hr)
 

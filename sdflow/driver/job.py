@@ -1,0 +1,119 @@
+"""The job's own folder: what it was started with, what is done, how it ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sdflow import __version__
+from sdflow.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
+from sdflow.storage import keys
+from sdflow.telemetry import utc_now
+from sdflow.work.ledger import decode_lines
+from sdflow.work.parameters import PixelParameters
+
+if TYPE_CHECKING:
+    from sdflow.config import JobSettings
+    from sdflow.driver.weights import JobWeights
+    from sdflow.storage.store import Store
+    from sdflow.work.ledger import LedgerIndex
+    from sdflow.work.parameters import Task
+
+_PACKAGES = ("ray", "torch", "numpy", "pillow", "boto3")
+
+
+def open_job(
+    task: Task, settings: JobSettings, weights: JobWeights, *, source: Store, target: Store
+) -> PixelParameters:
+    """Take possession of a destination, or take up the job that is there.
+
+    Tile and halo that are not given are those of the job that is there, else the defaults.
+
+    Returns:
+        What the job's pixels depend on, resolved.
+
+    Raises:
+        UsageError: If another job is there and ``--redo`` was not given; names what differs.
+        StorageError: If the destination cannot be read or written.
+    """
+    recorded = _read_record(target)
+    before = recorded["parameters"] if recorded else {}
+    parameters = _resolve(task, settings, weights, before)
+    record = _record(settings, parameters, source)
+    if recorded is None:
+        try:
+            target.put_if_absent(keys.JOB_KEY, record)
+        except AlreadyExistsError:  # another driver was faster
+            return open_job(task, settings, weights, source=source, target=target)
+        return parameters
+    differences = parameters.differences(before)
+    if recorded["source"] != source.url:
+        differences.append(f"SRC: {recorded['source']} there, now {source.url}")
+    if not differences:
+        return parameters
+    if not settings.redo:
+        raise UsageError(
+            f"{target.url} holds a job with other settings ({'; '.join(differences)}): "
+            "choose another DST, or give --redo to do again what they change",
+            item="--redo",
+        )
+    target.put(keys.JOB_KEY, record)
+    return parameters
+
+
+def read_ledger(target: Store, index: LedgerIndex) -> None:
+    """Take every ledger part into the index, oldest first."""
+    for info in target.list(keys.LEDGER_PREFIX):
+        index.add(decode_lines(target.get(info.key), source=info.key))
+
+
+def _resolve(
+    task: Task, settings: JobSettings, weights: JobWeights, before: dict[str, Any]
+) -> PixelParameters:
+    tiled = weights.data is not None
+    tile = settings.tile or before.get("tile") or weights.tile
+    halo = weights.halo if settings.halo is None else settings.halo
+    return PixelParameters(
+        task=task,
+        weights=weights.name,
+        tau=settings.tau,
+        seed=settings.seed,
+        samples=settings.samples,
+        format=settings.format,
+        quality=settings.quality,
+        precision=weights.precision,
+        tile=tile if tiled else None,
+        halo=halo if tiled else None,
+    )
+
+
+def _record(settings: JobSettings, parameters: PixelParameters, source: Store) -> bytes:
+    """``job.json``: no credential is a setting, so none can get in."""
+    record = {
+        "created": utc_now(),
+        "source": source.url,
+        "parameters": asdict(parameters),
+        "settings": settings.model_dump(mode="json"),
+        "versions": {
+            "sdflow": __version__,
+            "python": sys.version.split()[0],
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
+    return json.dumps(record, indent=2).encode() + b"\n"
+
+
+def _read_record(target: Store) -> dict[str, Any] | None:
+    try:
+        record = json.loads(target.get(keys.JOB_KEY))
+        return {"source": str(record["source"]), "parameters": dict(record["parameters"])}
+    except NotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{target.url}: {keys.JOB_KEY} is no record of a job: restore it, or take another DST",
+            item=keys.JOB_KEY,
+        ) from error

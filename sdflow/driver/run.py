@@ -1,0 +1,125 @@
+"""A whole job, from settings to summary."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import tempfile
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as Flag
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sdflow.driver.job import open_job, read_ledger
+from sdflow.driver.survey import Survey
+from sdflow.driver.tally import Tally
+from sdflow.driver.weights import find_weights
+from sdflow.errors import UsageError
+from sdflow.storage import keys
+from sdflow.storage.location import S3Options, StoreLocation, open_store, overlaps
+from sdflow.work.ledger import LedgerIndex
+from sdflow.work.plan import plan_shards
+from sdflow.worker.worker import WorkerSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from sdflow.config import JobSettings
+    from sdflow.driver.summary import Summary
+    from sdflow.work.parameters import Task
+
+_SHARD_IMAGES = 32
+_SHARD_BYTES = 64_000_000
+_log = structlog.get_logger()
+
+
+def run_job(task: Task, settings: JobSettings) -> Summary:
+    """Do a job, or what is left of it.
+
+    A SIGTERM or SIGINT ends it after the shards in progress; a second one at once.
+
+    Raises:
+        UsageError: If the settings cannot be; nothing was started.
+        SdflowError: If the job cannot run: weights, storage or cluster.
+        KeyboardInterrupt: On the second signal.
+    """
+    from sdflow.driver.loop import drive, worker_pool  # Ray takes a second: bad settings end before
+
+    started = perf_counter()
+    source_at, target_at = _locations(settings)
+    source, target = open_store(source_at), open_store(target_at)
+    source.check()
+    weights = find_weights(settings.weights, task, source_at.s3)
+    if weights.data is None:
+        _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
+    parameters = open_job(task, settings, weights, source=source, target=target)
+    spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    with (
+        tempfile.TemporaryDirectory(prefix="sdflow-") as scratch,
+        LedgerIndex(Path(scratch) / "ledger.sqlite") as index,
+        _stop_on_signals() as stop,
+    ):
+        read_ledger(target, index)
+        survey = Survey(source, target, index, parameters, settings.include, settings.exclude)
+        tally = Tally(target, index, parameters, run_id=run_id)
+        shards = plan_shards(
+            survey.items(),
+            num_workers=settings.workers,
+            max_images=_SHARD_IMAGES,
+            max_bytes=_SHARD_BYTES,
+        )
+        with worker_pool(spec, weights.data, settings) as pool:
+            drive(shards, pool, tally, run_id=run_id, stop=stop)
+        target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
+    summary = tally.summary(
+        survey,
+        seconds=perf_counter() - started,
+        workers=settings.workers,
+        devices=tuple(sorted(pool.devices)),
+        stopped=stop.is_set(),
+        max_failure_rate=settings.max_failure_rate,
+    )
+    target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
+    return summary
+
+
+def _locations(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
+    options = S3Options(
+        endpoint_url=settings.endpoint_url,
+        profile=settings.profile,
+        region=settings.region,
+        no_sign_request=settings.no_sign_request,
+    )
+    source, target = StoreLocation(settings.src, options), StoreLocation(settings.dst, options)
+    if overlaps(source, target):
+        raise UsageError(
+            f"SRC {source.url} and DST {target.url} overlap: results would become sources; "
+            "choose a DST outside of SRC",
+            item="DST",
+        )
+    return source, target
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Flag]:
+    """A flag that the first SIGTERM or SIGINT sets; the second one interrupts."""
+    flag = Flag()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

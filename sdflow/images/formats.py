@@ -1,0 +1,151 @@
+"""The words of this room: formats, what a header says, what surrounds the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
+"""HWC, height and width at least 1; 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
+
+The range is the whole range of the dtype; alpha is straight, not premultiplied.
+"""
+
+
+class ImageFormat(StrEnum):
+    """A file format that is read and written; the value is the word of ``--format``."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    TIFF = "tiff"
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Lower-case extensions, the one to write first."""
+        return _EXTENSIONS[self]
+
+
+_EXTENSIONS = MappingProxyType(
+    {
+        ImageFormat.JPEG: (".jpg", ".jpeg"),
+        ImageFormat.PNG: (".png",),
+        ImageFormat.WEBP: (".webp",),
+        ImageFormat.TIFF: (".tif", ".tiff"),
+    }
+)
+FORMAT_BY_EXTENSION = MappingProxyType(
+    {extension: name for name, extensions in _EXTENSIONS.items() for extension in extensions}
+)
+IMAGE_EXTENSIONS = tuple(FORMAT_BY_EXTENSION)
+
+
+def format_of_key(key: str) -> ImageFormat | None:
+    """The format that the extension of ``key`` announces, in any case of letters, or None."""
+    return FORMAT_BY_EXTENSION.get(PurePosixPath(key).suffix.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says about its pixels, kept byte for byte where the format allows.
+
+    Attributes:
+        icc: ICC profile.
+        exif: A TIFF stream that begins with ``II`` or ``MM``, without the ``Exif`` prefix of JPEG.
+            It holds the orientation, which is neither applied to the pixels nor reset.
+        xmp: XMP packet, UTF-8. JPEG's extended XMP (packets above 64 KB) is not read.
+        dpi: Horizontal and vertical pixels per inch from the file's own density field. WebP has
+            no such field; the resolution tags inside ``exif`` are separate and stay as they are.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the header says.
+
+    Attributes:
+        format: By content, whatever the extension says.
+        width: Pixels per stored row; the EXIF orientation is not applied.
+        height: Stored rows.
+        bands: Channels of the stored pixels as they decode: a palette counts as 3, with
+            transparency as 4.
+        bit_depth: Bits of a stored sample. Up to 8 decode to uint8, 16 to uint16.
+        frames: Images in the file, thumbnails and reduced copies not counted.
+        refusal: What ``decode`` will refuse the image for and what to do about it, or None.
+    """
+
+    format: ImageFormat
+    width: int
+    height: int
+    bands: int
+    bit_depth: int
+    frames: int = 1
+    refusal: str | None = None
+
+    @property
+    def num_pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A file taken apart.
+
+    Attributes:
+        payload: The same image without metadata, all that Pillow gets to see.
+        metadata: What was around it.
+        transparent: One sample (grey) or three (RGB), scaled to 8 bits, of the colour that stands
+            for a transparent pixel (PNG ``tRNS``), or None.
+    """
+
+    payload: bytes
+    metadata: Metadata
+    transparent: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DecodedImage:
+    """One image in memory.
+
+    Attributes:
+        pixels: See ``Pixels``; C-contiguous, writable, owned by this object.
+        format: The format that it was decoded from.
+        metadata: What was around the pixels.
+    """
+
+    pixels: Pixels
+    format: ImageFormat
+    metadata: Metadata
+
+
+class BrokenImageError(Exception):
+    """Bytes that a format's reader cannot follow; ``codec`` adds the key (``DecodeError``).
+
+    Attributes:
+        code: ``decode.truncated``, ``decode.corrupt`` or ``decode.unsupported``.
+    """
+
+    def __init__(self, reason: str, *, code: str = "decode.corrupt") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def take(data: bytes, start: int, size: int, what: str) -> bytes:
+    """Cut ``data[start : start + size]``; BrokenImageError (truncated) if it is not all there."""
+    if start + size > len(data):
+        raise BrokenImageError(
+            f"the file ends inside {what}, at byte {len(data)}", code="decode.truncated"
+        )
+    return data[start : start + size]

@@ -1,0 +1,227 @@
+"""Image file directories: the tag lists of TIFF and EXIF (TIFF 6.0, section 2; BigTIFF).
+
+Reading is strict: a directory that is not whole raises. So nothing is half understood, and Pillow,
+which only warns, never sees such a directory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from sdflow.images.formats import BrokenImageError, take
+
+EXIF_TAG, GPS_TAG, _INTEROP_TAG = 34665, 34853, 40965
+_POINTERS = frozenset({EXIF_TAG, GPS_TAG, _INTEROP_TAG})
+
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
+_ATOM_BYTES = MappingProxyType(
+    {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
+    | {16: 8, 17: 8, 18: 8}  # BigTIFF
+)
+_PAIRS = frozenset({5, 10})  # rationals are two atoms
+_UNSIGNED = MappingProxyType({1: "u1", 3: "<u2", 4: "<u4", 13: "<u4", 16: "<u8", 18: "<u8"})
+
+
+class Layout(NamedTuple):
+    """How numbers are stored.
+
+    Attributes:
+        order: ``<`` or ``>``, as in ``struct``.
+        big: BigTIFF, with offsets of 8 bytes.
+    """
+
+    order: str
+    big: bool
+
+    @property
+    def offset_format(self) -> str:
+        """``struct`` format of an offset."""
+        return f"{self.order}{'Q' if self.big else 'I'}"
+
+    @property
+    def count_format(self) -> str:
+        """``struct`` format of the number of entries."""
+        return f"{self.order}{'Q' if self.big else 'H'}"
+
+    @property
+    def entry_bytes(self) -> int:
+        """Size of one entry."""
+        return 20 if self.big else 12
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tag's value.
+
+    Attributes:
+        kind: TIFF's number for the type.
+        value: The elements, little-endian whatever the file's order.
+        raw: The entry as it stands in the file; empty for one that was made here.
+    """
+
+    kind: int
+    value: bytes
+    raw: bytes = b""
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return len(self.value) // element_bytes(self.kind)
+
+    def integers(self) -> list[int]:
+        """The elements of an unsigned type; BrokenImageError for another type."""
+        if self.kind not in _UNSIGNED:
+            raise BrokenImageError(f"a tag that must be a number has type {self.kind}")
+        numbers: list[int] = np.frombuffer(self.value, _UNSIGNED[self.kind]).tolist()
+        return numbers
+
+    def rationals(self) -> list[float]:
+        """The elements of RATIONAL, x / 0 left out; empty for another type."""
+        if self.kind != RATIONAL:
+            return []
+        pairs = np.frombuffer(self.value, "<u4").reshape(-1, 2).tolist()
+        return [above / below for above, below in pairs if below]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Tags with their values, and the directories that some tags point to (EXIF, GPS, Interop).
+
+    Attributes:
+        entries: By tag; pointers are not among them.
+        children: By the tag of the pointer.
+        following: Offset of the next directory of the file, 0 where there is none.
+        size_bytes: Length of the table as it was read, without values that stand elsewhere.
+    """
+
+    entries: Mapping[int, Entry]
+    children: Mapping[int, Directory] = field(default_factory=dict)
+    following: int = 0
+    size_bytes: int = 0
+
+
+def element_bytes(kind: int) -> int:
+    """Size of one element of a type; KeyError for a type that does not exist."""
+    return _ATOM_BYTES[kind] * (2 if kind in _PAIRS else 1)
+
+
+def read_start(data: bytes) -> tuple[Layout, int]:
+    """Read the header of a TIFF stream: how numbers are stored, offset of the first directory."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    version = struct.unpack(f"{order}H", take(data, 2, 2, "the header"))[0] if order else 0
+    if order is None or version not in (42, 43):
+        raise BrokenImageError("no TIFF header", code="decode.unsupported")
+    layout = Layout(order, big=version == 43)
+    at, size = (8, 8) if layout.big else (4, 4)
+    (first,) = struct.unpack(layout.offset_format, take(data, at, size, "the header"))
+    if first < at + size:
+        raise BrokenImageError("the header points to no directory")
+    return layout, first
+
+
+def read_directory(
+    data: bytes, at: int, layout: Layout, *, only: Container[int] | None = None
+) -> Directory:
+    """Read the directory at offset ``at``, and those it points to.
+
+    Args:
+        data: The whole TIFF stream.
+        at: Offset of the directory.
+        layout: From ``read_start``.
+        only: Tags to read; no others are looked at and no pointer is followed. Default: all.
+
+    Raises:
+        BrokenImageError: A value lies outside the stream, all together are longer than it, or a
+            type does not exist.
+    """
+    return _read(data, at, layout, only, path=())
+
+
+def _read(
+    data: bytes, at: int, layout: Layout, only: Container[int] | None, path: tuple[int, ...]
+) -> Directory:
+    width = struct.calcsize(layout.count_format)
+    (count,) = struct.unpack(layout.count_format, take(data, at, width, "a directory"))
+    table = take(data, at + width, count * layout.entry_bytes, "a directory")
+    end = at + width + len(table)
+    link = take(data, end, struct.calcsize(layout.offset_format), "a directory")
+    entries: dict[int, Entry] = {}
+    children: dict[int, Directory] = {}
+    total = 0
+    for start in range(0, len(table), layout.entry_bytes):
+        raw = table[start : start + layout.entry_bytes]
+        (tag,) = struct.unpack_from(f"{layout.order}H", raw)
+        if tag in entries or (only is not None and tag not in only):
+            continue
+        entry = _read_entry(data, raw, layout)
+        total += len(entry.value)
+        if total > len(data):  # overlapping values: a small file must not become a huge one
+            raise BrokenImageError("the tags are longer than the file")
+        if tag not in _POINTERS or only is not None:
+            entries[tag] = entry
+        elif tag not in path and tag not in children:
+            (target, *_) = entry.integers() or [0]
+            children[tag] = _read(data, target, layout, None, (*path, tag))
+    (following,) = struct.unpack(layout.offset_format, link)
+    return Directory(entries, children, following, end + len(link) - at)
+
+
+def _read_entry(data: bytes, raw: bytes, layout: Layout) -> Entry:
+    inline = 8 if layout.big else 4
+    tag, kind, count = struct.unpack_from(f"{layout.order}HH{'Q' if layout.big else 'I'}", raw)
+    if kind not in _ATOM_BYTES:
+        raise BrokenImageError(f"tag {tag} has an unknown type {kind}")
+    size = count * element_bytes(kind)
+    value = raw[-inline:][:size]
+    if size > inline:
+        (offset,) = struct.unpack(layout.offset_format, raw[-inline:])
+        value = take(data, offset, size, f"the value of tag {tag}")
+    return Entry(kind, _to_little(value, kind) if layout.order == ">" else value, raw)
+
+
+def _to_little(value: bytes, kind: int) -> bytes:
+    return np.frombuffer(value, f">u{_ATOM_BYTES[kind]}").byteswap().tobytes()
+
+
+def write_directory(directory: Directory, at: int) -> bytes:
+    """Serialise as classic little-endian TIFF, to stand at offset ``at`` (even) of a stream.
+
+    Children follow their parent; ``following`` is written as 0.
+
+    Raises:
+        struct.error: An offset does not fit into 32 bits.
+    """
+    tags = sorted({*directory.entries, *directory.children})
+    room = at + 2 + 12 * len(tags) + 4
+    table, heap = [struct.pack("<H", len(tags))], bytearray()
+    for tag in tags:
+        if tag in directory.children:
+            kind, count, value = LONG, 1, struct.pack("<I", room + len(heap))
+            heap += write_directory(directory.children[tag], room + len(heap))
+        else:
+            entry = directory.entries[tag]
+            kind, count, value = entry.kind, entry.count, entry.value
+            if len(value) > 4:
+                value = struct.pack("<I", room + len(heap))
+                heap += entry.value
+        heap += bytes(len(heap) % 2)
+        table.append(struct.pack("<HHI4s", tag, kind, count, value))
+    return b"".join((*table, bytes(4), heap))
+
+
+def read_stream(data: bytes) -> Directory:
+    """Read the first directory of a whole TIFF stream, such as EXIF; raises BrokenImageError."""
+    layout, first = read_start(data)
+    # Many writers of EXIF leave out the link to a next directory where there is none.
+    return read_directory(data + bytes(8), first, layout)
+
+
+def write_stream(directory: Directory) -> bytes:
+    """A TIFF stream that holds one directory and its children."""
+    return b"II*\0\x08\0\0\0" + write_directory(directory, 8)

@@ -1,0 +1,252 @@
+"""A store in a folder of this machine, or of a file system that all machines mount."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sdflow.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    InvalidKeyError,
+    NotFoundError,
+    PreconditionError,
+    StorageError,
+)
+from sdflow.storage.store import ObjectInfo, check_key, check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMP_PREFIX = ".sdflow-put-"
+
+
+class LocalStore:
+    """Files below a folder.
+
+    Writing is atomic: content goes to a file beside the target, whose name is never listed, and
+    takes its place only when it is whole and on the disk. The ETag is the time of the last change
+    (nanoseconds) and the size. Links to files are followed; links to folders are not listed.
+
+    Args:
+        root: The folder. It is created by the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    @property
+    def url(self) -> str:
+        """The absolute path of the folder."""
+        return str(self._root)
+
+    def check(self) -> None:
+        """Raise NotFoundError or AccessDeniedError unless the folder can be listed."""
+        try:
+            os.scandir(self._root).close()
+        except FileNotFoundError as error:
+            raise NotFoundError(f"folder '{self.url}' does not exist", item=self.url) from error
+        except NotADirectoryError as error:
+            raise NotFoundError(f"'{self.url}' is not a folder", item=self.url) from error
+        except OSError as error:
+            raise storage_error(error, self.url) from error
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the files whose key starts with ``prefix``, in the order of their keys' bytes.
+
+        Names that are not UTF-8 appear with surrogate escapes, as in :func:`os.fsdecode`. A file
+        that vanishes meanwhile is left out.
+        """
+        *folders, stem = prefix.split("/")
+        if "\0" in prefix or any(name in ("", ".", "..") for name in folders):
+            return
+        with _naming(prefix):
+            ways = [self._root.joinpath(*folders[:depth]) for depth in range(1, len(folders) + 1)]
+            if any(way.is_symlink() for way in ways):
+                return
+        pending = [self._entries("".join(f"{name}/" for name in folders), stem)]
+        while pending:
+            found = next(pending[-1], None)
+            if found is None:
+                pending.pop()
+                continue
+            key, entry = found
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(self._entries(f"{key}/", ""))
+                continue
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):  # vanished, or a link to nothing
+                    continue
+                raise storage_error(error, key) from error
+            if stat.S_ISREG(status.st_mode):
+                yield ObjectInfo(key=key, size_bytes=status.st_size, etag=_etag(status))
+
+    def head(self, key: str) -> ObjectInfo:
+        """Describe one file."""
+        path = self._path(key)
+        with _naming(key):
+            status = _file_status(path, key)
+        return ObjectInfo(key=key, size_bytes=status.st_size, etag=_etag(status))
+
+    def get(
+        self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
+    ) -> bytes:
+        """Read bytes ``[start, stop)`` of a file."""
+        check_range(start, stop)
+        path = self._path(key)
+        with _naming(key):
+            _file_status(path, key)  # opening a named pipe would wait for its writer
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read() if stop is None else file.read(max(0, stop - start))
+                # Looked at after reading: a file overwritten meanwhile counts as changed.
+                status = os.fstat(file.fileno())
+        if if_match not in (None, _etag(status)):
+            raise PreconditionError(f"'{key}' has changed since it was listed", item=key)
+        return data
+
+    def put(self, key: str, data: bytes) -> str:
+        """Replace or create a file, whole or not at all."""
+        path = self._writable_path(key)
+        with _naming(key), _temporary_file(path.parent, data) as (temporary, etag):
+            temporary.replace(path)
+        return etag
+
+    def put_if_absent(self, key: str, data: bytes) -> str:
+        """Create a file, whole, unless there is one."""
+        path = self._writable_path(key)
+        with _naming(key), _temporary_file(path.parent, data) as (temporary, etag):
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError as error:
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, "is a folder") from error
+                raise AlreadyExistsError(f"'{key}' already exists", item=key) from error
+            except OSError as error:
+                if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    message = f"'{key}' cannot be created: the file system has no hard links"
+                    raise StorageError(message, item=key) from error
+                raise
+        return etag
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+        path = self._inside(key)
+        with _naming(key):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return
+
+    def _entries(self, folder: str, stem: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Keys and entries of one folder ("" or "a/b/") whose name starts with ``stem``.
+
+        A folder sorts as if its name ended in "/", which is how the keys below it go on.
+        """
+        try:
+            with os.scandir(self._root / folder) as entries:
+                found = [
+                    (os.fsencode(f"{entry.name}/" if _is_folder(entry) else entry.name), entry)
+                    for entry in entries
+                    if entry.name.startswith(stem) and not entry.name.startswith(TEMP_PREFIX)
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise storage_error(error, folder or self.url) from error
+        found.sort(key=lambda pair: pair[0])
+        for _, entry in found:
+            yield folder + entry.name, entry
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        try:
+            os.fsencode(key)
+        except UnicodeEncodeError as error:
+            raise InvalidKeyError(f"{key!r} cannot be a file name here", item=key) from error
+        if any(part.startswith(TEMP_PREFIX) for part in key.split("/")):
+            raise InvalidKeyError(f"{key!r}: '{TEMP_PREFIX}' marks unfinished files", item=key)
+        return self._root / key
+
+    def _inside(self, key: str) -> Path:
+        """The path of ``key``, which no symbolic link leads out of the root."""
+        path = self._path(key)
+        root = os.path.realpath(self._root)
+        parent = os.path.realpath(path.parent)
+        if os.path.commonpath([root, parent]) != root:
+            raise InvalidKeyError(f"a link in {key!r} leads out of '{self.url}'", item=key)
+        return path
+
+    def _writable_path(self, key: str) -> Path:
+        """The path of ``key``, in a folder that exists."""
+        path = self._inside(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            message = f"'{key}' cannot be written: a part of its path is a file"
+            raise StorageError(message, item=key) from error
+        except OSError as error:
+            raise storage_error(error, key) from error
+        return path
+
+
+def storage_error(error: OSError, item: str) -> StorageError:
+    """The error of :mod:`sdflow.errors` for what the file system said about ``item``."""
+    reason = (error.strerror or type(error).__name__).lower()
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NotFoundError(f"'{item}' does not exist", item=item)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        message = f"'{item}': {reason}; check the owner and the rights of the folder"
+        return AccessDeniedError(message, item=item)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"'{item}': no space left on the device ({reason})", item=item)
+    return StorageError(f"'{item}': {reason}", item=item)
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, key) from error
+
+
+@contextmanager
+def _temporary_file(folder: Path, data: bytes) -> Iterator[tuple[Path, str]]:
+    """A finished file in ``folder`` and its ETag; gone at the end unless it was renamed."""
+    temporary = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            # The kernel's own times tick too slowly to tell two quick writes apart.
+            now_ns = time.time_ns()
+            os.utime(file.fileno(), ns=(now_ns, now_ns))
+            os.fsync(file.fileno())
+            status = os.fstat(file.fileno())
+        yield temporary, _etag(status)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _file_status(path: Path, key: str) -> os.stat_result:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise NotFoundError(f"'{key}' is not a file", item=key)
+    return status
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -1,0 +1,251 @@
+"""Objects in an S3 bucket, of AWS or of any compatible service."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+import secrets
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from sdflow.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    InvalidKeyError,
+    NotFoundError,
+    PreconditionError,
+)
+from sdflow.storage.backoff import Backoff
+from sdflow.storage.location import folder_prefix
+from sdflow.storage.s3.client import connect
+from sdflow.storage.s3.errors import RetryHereError, S3Place, code_of, status_of, translating
+from sdflow.storage.store import ObjectInfo, check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3.type_defs import (
+        GetObjectOutputTypeDef,
+        GetObjectRequestTypeDef,
+        PutObjectRequestTypeDef,
+    )
+
+    from sdflow.storage.location import S3Options
+
+_MAX_KEY_BYTES = 1024
+_WRITER = "sdflow-writer"
+_BACKOFF = Backoff()
+
+
+class S3Store:
+    """Objects below a prefix of a bucket.
+
+    The SDK retries requests that were refused or got no answer; this class retries what the SDK
+    does not: bodies that break or arrive damaged, and writes that collide.
+
+    Args:
+        bucket: Name of the bucket.
+        prefix: What every key begins with: "" or a folder, whose last slash may be left out.
+        options: How to reach the service.
+        backoff: Attempts and pauses of this class's own retries.
+
+    Raises:
+        UsageError: The endpoint, region or profile is not usable.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str, options: S3Options, *, backoff: Backoff = _BACKOFF
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = folder_prefix(prefix)
+        self._backoff = backoff
+        anonymous = options.no_sign_request
+        wanted = S3Place(bucket, self._prefix, options.endpoint_url or "its endpoint", anonymous)
+        with translating(wanted):
+            self._client = connect(options)
+        self._place = S3Place(bucket, self._prefix, self._client.meta.endpoint_url, anonymous)
+
+    @property
+    def url(self) -> str:
+        """The bucket and prefix, as ``s3://bucket/prefix/``."""
+        return self._place.url()
+
+    def check(self) -> None:
+        """Raise NotFoundError or AccessDeniedError unless the prefix can be listed."""
+        with translating(self._place):
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose key starts with ``prefix``, page by page.
+
+        Empty objects whose key ends in a slash stand for folders and are left out.
+        """
+        paginator = self._client.get_paginator("list_objects_v2")
+        pages = iter(paginator.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix))
+        while True:
+            with translating(self._place):
+                page = next(pages, None)
+            if page is None:
+                return
+            for entry in page.get("Contents", ()):
+                if entry["Size"] == 0 and entry["Key"].endswith("/"):
+                    continue
+                key = entry["Key"][len(self._prefix) :]
+                if key:
+                    yield ObjectInfo(key, entry["Size"], _unquoted(entry["ETag"]))
+
+    def head(self, key: str) -> ObjectInfo:
+        """Describe one object."""
+        name = self._name(key)
+        with translating(self._place, key):
+            answer = self._client.head_object(Bucket=self._bucket, Key=name)
+        return ObjectInfo(key, answer["ContentLength"], _unquoted(answer["ETag"]))
+
+    def get(
+        self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
+    ) -> bytes:
+        """Read bytes ``[start, stop)`` of an object.
+
+        A whole object is compared with its ETag where that is an MD5.
+        """
+        check_range(start, stop)
+        request: GetObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._name(key)}
+        if if_match is not None:
+            request["IfMatch"] = f'"{if_match}"'
+        if stop is not None and stop <= start:
+            return self._nothing(key, if_match)
+        if start > 0 or stop is not None:
+            request["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+
+        def attempt() -> bytes:
+            with translating(self._place, key):
+                try:
+                    answer = self._client.get_object(**request)
+                except ClientError as error:
+                    if status_of(error) == 416:  # the range begins at the end, or after it
+                        return self._nothing(key, if_match)
+                    raise
+            data = self._body(key, answer)
+            # Some services answer a range with everything.
+            return data if "ContentRange" in answer else data[start:stop]
+
+        return self._backoff.call(attempt, retry_on=RetryHereError)
+
+    def put(self, key: str, data: bytes) -> str:
+        """Replace or create an object. The service compares what it got with its MD5."""
+        return self._put(key, data)
+
+    def put_if_absent(self, key: str, data: bytes) -> str:
+        """Create an object, unless it is there.
+
+        A write whose answer is lost is repeated by the SDK and then meets itself. So the object
+        names the call that wrote it, and a refused call looks whether the name is its own.
+        """
+        writer = secrets.token_hex(16)
+        try:
+            return self._put(key, data, only_writer=writer)
+        except PreconditionError as error:
+            etag = self._etag_of_writer(key, writer)
+            if etag is None:
+                message = f"'{self._place.url(key)}' already exists"
+                raise AlreadyExistsError(message, item=key) from error
+            return etag
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        name = self._name(key)
+        with translating(self._place, key):
+            try:
+                self._client.delete_object(Bucket=self._bucket, Key=name)
+            except ClientError as error:
+                if code_of(error) != "NoSuchKey":  # which AWS never says here, but others do
+                    raise
+
+    def _name(self, key: str) -> str:
+        """The key in the bucket; only what S3 itself refuses is refused."""
+        name = self._prefix + key
+        try:
+            size_bytes = len(name.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidKeyError(f"{key!r} is not UTF-8, as S3 demands", item=key) from error
+        if not key or size_bytes > _MAX_KEY_BYTES:
+            message = f"{key!r}: S3 keys have 1 to {_MAX_KEY_BYTES} bytes, the prefix included"
+            raise InvalidKeyError(message, item=key)
+        return name
+
+    def _nothing(self, key: str, if_match: str | None) -> bytes:
+        """No bytes of an object that must exist all the same."""
+        if if_match not in (None, self.head(key).etag):
+            message = f"'{self._place.url(key)}' has changed since it was listed"
+            raise PreconditionError(message, item=key)
+        return b""
+
+    def _body(self, key: str, answer: GetObjectOutputTypeDef) -> bytes:
+        """All of an answer, which the client compares with the announced length."""
+        try:
+            data = answer["Body"].read()
+        except (BotoCoreError, HTTPError, OSError) as error:
+            message = f"'{self._place.url(key)}' broke off ({type(error).__name__})"
+            raise RetryHereError(message, item=key) from error
+        finally:
+            answer["Body"].close()
+        if _etag_is_md5(answer, self._bucket) and _md5(data).hex() != _unquoted(answer["ETag"]):
+            message = f"'{self._place.url(key)}' arrived damaged: its MD5 is not its ETag"
+            raise RetryHereError(message, item=key)
+        return data
+
+    def _put(self, key: str, data: bytes, *, only_writer: str | None = None) -> str:
+        """Write an object, unless one exists where it shall have an ``only_writer``."""
+        request: PutObjectRequestTypeDef = {
+            "Bucket": self._bucket,
+            "Key": self._name(key),
+            "Body": data,
+            "ContentMD5": b64encode(_md5(data)).decode(),
+            "ContentType": _content_type(key),
+        }
+        if only_writer is not None:
+            request["IfNoneMatch"] = "*"
+            request["Metadata"] = {_WRITER: only_writer}
+
+        def attempt() -> str:
+            with translating(self._place, key):
+                return _unquoted(self._client.put_object(**request)["ETag"])
+
+        return self._backoff.call(attempt, retry_on=RetryHereError)
+
+    def _etag_of_writer(self, key: str, writer: str) -> str | None:
+        try:
+            with translating(self._place, key):
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
+        except (NotFoundError, AccessDeniedError):
+            return None
+        return _unquoted(answer["ETag"]) if answer["Metadata"].get(_WRITER) == writer else None
+
+
+def _content_type(key: str) -> str:
+    if key.endswith(".jsonl"):
+        return "application/x-ndjson"
+    guess, encoding = mimetypes.guess_type(key, strict=False)
+    known = guess is not None and guess.startswith(("image/", "application/json", "text/html"))
+    return guess if guess and known and encoding is None else "application/octet-stream"
+
+
+def _etag_is_md5(answer: GetObjectOutputTypeDef, bucket: str) -> bool:
+    """Whether the ETag of this answer is the MD5 of its body, by S3's documentation."""
+    whole = "ContentRange" not in answer
+    encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms")
+    opaque = encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith("--x-s3")
+    plain = re.fullmatch(r"[0-9a-f]{32}", _unquoted(answer["ETag"]))
+    return whole and not opaque and plain is not None
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def _unquoted(etag: str) -> str:
+    return etag.strip('"')

@@ -1,0 +1,98 @@
+"""The one protocol that every storage backend keeps.
+
+A store is rooted at a prefix or folder. Keys are relative to that root, use ``/``, and name one
+object each. Every method is safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sdflow.errors import InvalidKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One listed object.
+
+    Attributes:
+        key: Relative to the store's root.
+        size_bytes: Length of the content.
+        etag: Version of the content: changes whenever the content does. Opaque.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class Store(Protocol):
+    """Objects below one root.
+
+    Errors are those of :mod:`sdflow.errors`: ``NotFoundError``, ``AccessDeniedError``,
+    ``AlreadyExistsError``, ``PreconditionError``, ``InvalidKeyError`` and
+    ``TransientStorageError``, or plain ``StorageError`` for whatever else the backend refuses;
+    each names the object it is about.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the root is, as a person would write it."""
+
+    def check(self) -> None:
+        """Raise NotFoundError or AccessDeniedError unless the root can be listed.
+
+        A folder must exist; a prefix exists wherever its bucket does, even without objects.
+        """
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every object whose key starts with ``prefix``, in the order of UTF-8 bytes.
+
+        A root that does not exist (yet) has no objects, except in a bucket that is missing:
+        ``NotFoundError``. Memory stays bounded however many objects there are.
+        """
+
+    def head(self, key: str) -> ObjectInfo:
+        """Describe one object without reading it; ``NotFoundError`` if it is absent."""
+
+    def get(
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        if_match: str | None = None,
+    ) -> bytes:
+        """Read bytes ``[start, stop)`` of an object, whole by default.
+
+        A range that goes past the end is cut there, and may be empty. With ``if_match``, an
+        object whose ETag is another one raises ``PreconditionError``.
+        """
+
+    def put(self, key: str, data: bytes) -> str:
+        """Replace or create an object, whole or not at all, and return its ETag."""
+
+    def put_if_absent(self, key: str, data: bytes) -> str:
+        """Create an object atomically; ``AlreadyExistsError`` if it is there. Returns its ETag."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is absent is no error."""
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if it names one object below a folder, else raise ``InvalidKeyError``."""
+    if not key or key.startswith("/") or key.endswith("/") or "\0" in key:
+        raise InvalidKeyError(f"{key!r} is not an object key", item=key)
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise InvalidKeyError(f"{key!r} has an empty, '.' or '..' part", item=key)
+    return key
+
+
+def check_range(start: int, stop: int | None) -> None:
+    """Raise ``ValueError`` for a range that counts from the end of an object."""
+    if start < 0 or (stop is not None and stop < 0):
+        raise ValueError(f"bytes [{start}, {stop}): neither end may be negative")

@@ -1,0 +1,141 @@
+"""Cutting an image into tiles: plan one axis, take the product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from sdflow.geometry import Region, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One tile along one axis.
+
+    Attributes:
+        start: First pixel that goes through the network.
+        stop: First pixel after those.
+        core_start: First pixel whose result is used.
+        core_stop: First pixel after those.
+    """
+
+    start: int
+    stop: int
+    core_start: int
+    core_stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle that goes through the network at once: a core and the halo around it.
+
+    Attributes:
+        window: Core and halo, clipped at the image's border.
+        core: The part whose result is used.
+    """
+
+    window: Region
+    core: Region
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The tiles of one image: every row span crossed with every column span.
+
+    Neighbouring cores share ``overlap`` pixels, over which their results are blended.
+    """
+
+    size: Size
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+    overlap: int
+
+    def tiles(self) -> Iterator[Tile]:
+        """Yield every tile, row by row."""
+        for row in self.rows:
+            for column in self.columns:
+                yield Tile(
+                    window=_region(row.start, row.stop, column.start, column.stop),
+                    core=_region(
+                        row.core_start, row.core_stop, column.core_start, column.core_stop
+                    ),
+                )
+
+
+def plan_grid(size: Size, *, tile: int, halo: int, overlap: int, multiple_of: int) -> Grid:
+    """Plan the tiles of an image.
+
+    Args:
+        size: Of the image; both sides multiples of ``multiple_of``.
+        tile: Largest side of a core.
+        halo: Real neighbouring pixels around every core, fewer only at the image's border.
+        overlap: Pixels that neighbouring cores share.
+        multiple_of: All edges lie on this grid.
+
+    Returns:
+        A grid whose cores cover the image.
+
+    Raises:
+        ValueError: If the numbers contradict each other; the message says which.
+    """
+    for name, value in (("tile", tile), ("halo", halo), ("overlap", overlap)):
+        if value % multiple_of or value < 0:
+            raise ValueError(
+                f"{name} must be a multiple of {multiple_of} and not negative: {value}"
+            )
+    if tile <= overlap:
+        raise ValueError(f"tile ({tile}) must be larger than overlap ({overlap})")
+    rows, columns = (
+        plan_axis(length, tile=tile, halo=halo, overlap=overlap, multiple_of=multiple_of)
+        for length in (size.height, size.width)
+    )
+    return Grid(size, rows, columns, overlap)
+
+
+def plan_axis(
+    length: int, *, tile: int, halo: int, overlap: int, multiple_of: int
+) -> tuple[Span, ...]:
+    """Plan one axis: cores of nearly equal length, as few as ``tile`` allows.
+
+    An axis that fits into one window whole is one span: no halo is computed twice. Every pixel
+    belongs to one core, or to two neighbouring ones within their overlap, and every core has its
+    whole halo wherever the image has one.
+
+    Raises:
+        ValueError: If ``length`` is not a positive multiple of ``multiple_of``.
+    """
+    if length < 1 or length % multiple_of:
+        raise ValueError(f"length must be a positive multiple of {multiple_of}: {length}")
+    if length <= tile + 2 * halo:
+        return (Span(0, length, 0, length),)
+    count = -(-(length - overlap) // (tile - overlap))
+    stride = -(-(length - overlap) // (count * multiple_of)) * multiple_of
+    cores = [
+        (start, min(start + stride + overlap, length))
+        for start in range(0, length - overlap, stride)
+    ]
+    return tuple(
+        Span(max(0, start - halo), min(length, stop + halo), start, stop) for start, stop in cores
+    )
+
+
+def blend_weights(spans: tuple[Span, ...], overlap: int, scale: int) -> list[list[float]]:
+    """Weights of every span's core along one axis, on a grid ``scale`` times as fine.
+
+    Linear ramps over the overlaps; at every pixel the weights of all spans sum to 1.
+    """
+    ramp = [(step + 0.5) / (overlap * scale) for step in range(overlap * scale)]
+    weights = [[1.0] * ((span.core_stop - span.core_start) * scale) for span in spans]
+    for before, after in pairwise(weights):
+        for step, value in enumerate(ramp):
+            after[step] *= value
+            before[len(before) - len(ramp) + step] *= 1.0 - value
+    return weights
+
+
+def _region(top: int, bottom: int, left: int, right: int) -> Region:
+    return Region(top, left, bottom - top, right - left)

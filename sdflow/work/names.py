@@ -1,0 +1,29 @@
+"""What a source's results are called."""
+
+from __future__ import annotations
+
+from sdflow.images.formats import ImageFormat, format_of_key
+from sdflow.storage import keys
+from sdflow.work.shard import WorkItem
+
+
+def result_format(source: ImageFormat, wanted: str) -> ImageFormat:
+    """The format to write: the source's own under ``keep``."""
+    return source if wanted == "keep" else ImageFormat(wanted)
+
+
+def result_key(item: WorkItem, *, wanted: str, sample: int | None) -> str:
+    """Key of one result, relative to the destination.
+
+    The source's name, with the extension of ``--format`` where that is another format than the
+    name announces.
+
+    Args:
+        item: The source.
+        wanted: ``--format``.
+        sample: Number that the name must carry, or None where an image has one result.
+    """
+    changes = wanted != "keep" and format_of_key(item.key) is not ImageFormat(wanted)
+    extension = ImageFormat(wanted).extensions[0] if changes else None
+    name = keys.full_output_key if item.keeps_full_name else keys.output_key
+    return name(item.key, extension=extension, sample=sample)

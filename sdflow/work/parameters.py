@@ -1,0 +1,54 @@
+"""Everything that changes the pixels of a job's results, and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Task = Literal["upscale", "downscale"]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelParameters:
+    """What a job's results depend on, beside the sources themselves.
+
+    Two jobs with equal parameters give equal bytes on the same kind of device.
+
+    Attributes:
+        task: Direction.
+        weights: SHA-256 of the weights, or ``bicubic``.
+        tau: Sampling temperature.
+        seed: Seed of the job.
+        samples: Outputs per image.
+        format: Format of the results, or ``keep``.
+        quality: Quality of lossy formats.
+        precision: Arithmetic, resolved.
+        tile: Side of a tile in LR pixels, resolved; None for bicubic.
+        halo: LR pixels around a tile, resolved; None for bicubic.
+    """
+
+    task: Task
+    weights: str
+    tau: float
+    seed: int
+    samples: int
+    format: str
+    quality: int
+    precision: str
+    tile: int | None
+    halo: int | None
+
+    @property
+    def hash(self) -> str:
+        """Short hash for ledger lines."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def differences(self, recorded: dict[str, Any]) -> list[str]:
+        """Say what differs from the parameters in a ``job.json``: ``name: old there, now new``."""
+        return [
+            f"{name}: {recorded.get(name)!r} there, now {value!r}"
+            for name, value in asdict(self).items()
+            if recorded.get(name) != value
+        ]

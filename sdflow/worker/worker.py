@@ -1,0 +1,86 @@
+"""One worker as a plain class: it owns an engine and runs shards. No cluster is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdflow.storage.location import StoreLocation, open_store
+from sdflow.work.parameters import PixelParameters
+from sdflow.worker.pipeline import Engine, Pipeline
+
+if TYPE_CHECKING:
+    from sdflow.work.shard import Shard
+    from sdflow.worker.report import ShardReport
+
+_MIN_THREADS = 2  # with one, torch takes other convolution kernels, and the last bits differ
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """Everything a worker needs to know, small enough to send anywhere.
+
+    Attributes:
+        source: Where the sources are.
+        target: Where results and the ledger go.
+        parameters: Everything that changes pixels.
+        max_pixels: Sources with more are refused.
+        threads: Cores this worker may use on a CPU.
+    """
+
+    source: StoreLocation
+    target: StoreLocation
+    parameters: PixelParameters
+    max_pixels: int
+    threads: int = 1
+
+
+class Worker:
+    """Builds the engine once, then does shards; several may be in progress at a time.
+
+    Args:
+        spec: The job.
+        weights: One-file weights as from ``encode_safetensors``; None for bicubic.
+    """
+
+    def __init__(self, spec: WorkerSpec, weights: bytes | None) -> None:
+        self.device = "cpu"
+        engine = self._load_engine(spec, weights)
+        self._pipeline = Pipeline(
+            open_store(spec.source),
+            open_store(spec.target),
+            engine,
+            spec.parameters,
+            max_pixels=spec.max_pixels,
+        )
+
+    def describe(self) -> str:
+        """The kind of device, once the worker is ready: ``cpu`` or the GPU's name."""
+        return self.device
+
+    def run(self, shard: Shard, ledger_name: str) -> ShardReport:
+        """Do a shard; see :meth:`Pipeline.run`."""
+        return self._pipeline.run(shard, ledger_name=ledger_name)
+
+    def _load_engine(self, spec: WorkerSpec, weights: bytes | None) -> Engine:
+        if weights is None:
+            from sdflow.worker.bicubic import BicubicEngine
+
+            return BicubicEngine()
+        import torch  # a bicubic worker is spared its seconds and its memory
+
+        from sdflow.model.checkpoint import decode_weights
+        from sdflow.worker.engine import TiledEngine
+
+        torch.set_num_threads(max(_MIN_THREADS, spec.threads))
+        if torch.cuda.is_available():
+            self.device = torch.cuda.get_device_name()
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False
+        model = decode_weights({"job.safetensors": weights})
+        return TiledEngine(
+            model.to("cuda" if torch.cuda.is_available() else "cpu"),
+            tile=spec.parameters.tile,
+            halo=spec.parameters.halo,
+            precision=spec.parameters.precision,
+        )
