@@ -206,8 +206,6 @@ def storage_error(error: OSError, item: str) -> StorageError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         message = f"'{item}': {reason}; check the owner and the rights of the folder"
         return AccessDeniedError(message, item=item)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"'{item}': no space left on the device ({reason})", item=item)
     return StorageError(f"'{item}': {reason}", item=item)
 
 

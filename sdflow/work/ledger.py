@@ -84,7 +84,7 @@ def decode_lines(data: bytes, *, source: str) -> Iterator[LedgerLine]:
             fields = json.loads(text)
             fields["outputs"] = tuple(Output(**output) for output in fields.get("outputs", ()))
             yield LedgerLine(**fields)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise StorageError(
                 f"{source} line {number} is not a ledger line: the ledger was changed by hand; "
                 "restore it, or remove the file to do its images again",

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sdflow.work.shard import Shard, WorkItem
 
 _THREADS = 4  # of each I/O stage
-_BUDGET_PX = 64_000_000  # decoded and waiting, and again finished and not yet uploaded
 
 _Ending = tuple[LedgerLine | Retry, Totals]
 
@@ -58,6 +57,7 @@ class Pipeline:
         engine: Does the pixels; called by one thread at a time.
         parameters: Everything that changes them.
         max_pixels: Sources with more are refused.
+        budget_px: Pixels that may be decoded and waiting, and again finished and not yet uploaded.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Pipeline:
         parameters: PixelParameters,
         *,
         max_pixels: int,
+        budget_px: int = 64_000_000,
     ) -> None:
         self._source = source
         self._target = target
@@ -75,8 +76,8 @@ class Pipeline:
         self._parameters = parameters
         self._max_pixels = max_pixels
         self._engine_lock = Lock()
-        self._decoded_px = PixelBudget(_BUDGET_PX)
-        self._finished_px = PixelBudget(_BUDGET_PX)
+        self._decoded_px = PixelBudget(budget_px)
+        self._finished_px = PixelBudget(budget_px)
         self._fetchers = ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch")
         self._writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="write")
 

@@ -74,6 +74,7 @@ def official_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
     }
 
 
+@cache
 def official_files(seed: int) -> dict[str, bytes]:
     """The four official files with seeded tensors."""
     files = {}

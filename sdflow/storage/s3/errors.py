@@ -89,7 +89,9 @@ _OTHER = _Refusal(StorageError, "'{url}': {endpoint} refused the request ({said}
 _OTHER_REGION = _Refusal(
     StorageError, "bucket '{bucket}' is in another region ({said}): check --region"
 )
-_OVERLOADED = _Refusal(TransientStorageError, "{endpoint} is overloaded or broken ({said})")
+_OVERLOADED = _Refusal(
+    TransientStorageError, "{endpoint} is overloaded or broken, or is not S3 ({said})"
+)
 _UNCONDITIONAL = _Refusal(
     StorageError, "{endpoint} has no conditional put (If-None-Match), which sdflow needs ({said})"
 )
@@ -217,12 +219,18 @@ def _failed(error: Exception, place: S3Place, key: str) -> SdflowError:
         text = f"no whole answer from {endpoint} for '{place.url(key)}' ({name}): "
         return TransientStorageError(f"{text}check --endpoint-url and the network", item=item)
     if isinstance(error, ResponseParserError):
-        text = f"what answers at {endpoint} is not S3: check --endpoint-url"
-        return StorageError(text, item=item)
+        return not_s3(place)
     if isinstance(error, _SETTINGS):
         text = f"cannot use '{place.url()}' at {endpoint}: {said}"
         return UsageError(text, item=item)
     return StorageError(f"'{place.url(key)}': {said}", item=item)
+
+
+def not_s3(place: S3Place) -> StorageError:
+    """The error for an answer that no S3 service would give."""
+    endpoint = without_password(place.endpoint)
+    text = f"what answers at {endpoint} is not S3: check --endpoint-url"
+    return StorageError(text, item=place.url())
 
 
 def without_password(text: str) -> str:

@@ -22,7 +22,14 @@ from sdflow.errors import (
 from sdflow.storage.backoff import Backoff
 from sdflow.storage.location import folder_prefix
 from sdflow.storage.s3.client import connect
-from sdflow.storage.s3.errors import RetryHereError, S3Place, code_of, status_of, translating
+from sdflow.storage.s3.errors import (
+    RetryHereError,
+    S3Place,
+    code_of,
+    not_s3,
+    status_of,
+    translating,
+)
 from sdflow.storage.store import ObjectInfo, check_range
 
 if TYPE_CHECKING:
@@ -77,7 +84,9 @@ class S3Store:
     def check(self) -> None:
         """Raise NotFoundError or AccessDeniedError unless the prefix can be listed."""
         with translating(self._place):
-            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        if not page.keys() & {"Contents", "IsTruncated", "Name"}:  # some web page
+            raise not_s3(self._place)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with ``prefix``, page by page.
@@ -103,7 +112,7 @@ class S3Store:
         name = self._name(key)
         with translating(self._place, key):
             answer = self._client.head_object(Bucket=self._bucket, Key=name)
-        return ObjectInfo(key, answer["ContentLength"], _unquoted(answer["ETag"]))
+        return ObjectInfo(key, answer["ContentLength"], _unquoted(answer.get("ETag", "")))
 
     def get(
         self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
@@ -193,7 +202,9 @@ class S3Store:
             raise RetryHereError(message, item=key) from error
         finally:
             answer["Body"].close()
-        if _etag_is_md5(answer, self._bucket) and _md5(data).hex() != _unquoted(answer["ETag"]):
+        if _etag_is_md5(answer, self._bucket) and _md5(data).hex() != _unquoted(
+            answer.get("ETag", "")
+        ):
             message = f"'{self._place.url(key)}' arrived damaged: its MD5 is not its ETag"
             raise RetryHereError(message, item=key)
         return data
@@ -213,7 +224,7 @@ class S3Store:
 
         def attempt() -> str:
             with translating(self._place, key):
-                return _unquoted(self._client.put_object(**request)["ETag"])
+                return _unquoted(self._client.put_object(**request).get("ETag", ""))
 
         return self._backoff.call(attempt, retry_on=RetryHereError)
 
@@ -223,7 +234,9 @@ class S3Store:
                 answer = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
         except (NotFoundError, AccessDeniedError):
             return None
-        return _unquoted(answer["ETag"]) if answer["Metadata"].get(_WRITER) == writer else None
+        return (
+            _unquoted(answer.get("ETag", "")) if answer["Metadata"].get(_WRITER) == writer else None
+        )
 
 
 def _content_type(key: str) -> str:
@@ -239,7 +252,7 @@ def _etag_is_md5(answer: GetObjectOutputTypeDef, bucket: str) -> bool:
     whole = "ContentRange" not in answer
     encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms")
     opaque = encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith("--x-s3")
-    plain = re.fullmatch(r"[0-9a-f]{32}", _unquoted(answer["ETag"]))
+    plain = re.fullmatch(r"[0-9a-f]{32}", _unquoted(answer.get("ETag", "")))
     return whole and not opaque and plain is not None
 
 

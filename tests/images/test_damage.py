@@ -1,0 +1,164 @@
+"""Damaged and hostile files: always one of our errors, never a warning (they are errors here)."""
+
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from sdflow.errors import DecodeError, TooLargeError
+from sdflow.images.codec import ImageFormat, peek
+
+from .samples import exif, noise, pillow, png, read, tiff, write
+
+SAMPLES = {
+    **{f"{format}": write(noise(13, 17, 3), format) for format in ImageFormat},
+    "progressive": pillow("RGB", "JPEG", progressive=True, exif=b"Exif\0\0" + exif()),
+    "palette PNG": pillow("P", "PNG", transparency=3),
+    "lossless WebP": pillow("RGBA", "WEBP", lossless=True, exif=exif()),
+    "16-bit TIFF": write(noise(13, 17, 1, np.uint16), ImageFormat.TIFF),
+    "raw TIFF": pillow("RGB", "TIFF", exif=exif(), dpi=(72, 72)),
+    "palette TIFF": pillow("P", "TIFF", compression="tiff_lzw"),
+    "JPEG in TIFF": pillow("RGB", "TIFF", compression="jpeg"),
+    "BigTIFF": pillow("LA", "TIFF", big_tiff=True),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_cut_is_a_decode_error(name: str) -> None:
+    data = SAMPLES[name]
+    codes = {}
+    for length in range(len(data)):
+        with pytest.raises(DecodeError) as caught:
+            read(data[:length])
+        codes[length] = caught.value.code
+        assert caught.value.item == "a/b.img"
+    assert codes[0] == "decode.empty"
+    assert set(codes.values()) <= {"decode.empty", "decode.unsupported", "decode.truncated"}
+    assert {codes[length] for length in range(12, len(data))} == {"decode.truncated"}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@settings(deadline=None, max_examples=80)
+@given(
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    near_the_start=st.booleans(),
+    cut=st.none() | st.floats(0, 1),
+)
+def test_damage_gives_pixels_or_one_of_our_errors(
+    name: str, flips: list[tuple[float, int]], near_the_start: bool, cut: float | None
+) -> None:
+    data = bytearray(SAMPLES[name])
+    for where, value in flips:
+        data[int(where * (min(300, len(data)) if near_the_start else len(data)))] = value
+    damaged = bytes(data if cut is None else data[: int(cut * len(data))])
+    try:
+        assert read(damaged).pixels.ndim == 3
+    except (DecodeError, TooLargeError) as error:
+        event(error.code)
+
+
+@given(
+    data=st.binary(max_size=200), start=st.sampled_from(list(SAMPLES)), length=st.integers(2, 64)
+)
+def test_noise_behind_a_true_beginning_is_a_decode_error(
+    data: bytes, start: str, length: int
+) -> None:
+    with pytest.raises((DecodeError, TooLargeError)):
+        read(SAMPLES[start][:length] + data)
+
+
+def test_one_flipped_bit_in_the_pixels_of_a_png_is_found() -> None:
+    data = bytearray(SAMPLES["png"])
+    data[data.index(b"IDAT") + 40] ^= 1
+    with pytest.raises(DecodeError, match="checksum in the IDAT chunk") as caught:
+        read(bytes(data))
+    assert caught.value.code == "decode.corrupt"
+
+
+def test_strips_that_are_missing_are_not_black() -> None:
+    data = tiff(bytes(6), tag_257=2, tag_273=[8], tag_279=[3])
+    with pytest.raises(DecodeError, match="2 strips or tiles"):
+        read(data)
+
+
+def test_a_file_with_strips_and_tiles_is_refused() -> None:
+    tags = {"tag_322": 16, "tag_323": 16, "tag_324": 8, "tag_325": 3}
+    with pytest.raises(DecodeError, match="both strips and tiles"):
+        read(tiff(bytes(3), **tags, tag_273=8, tag_279=3))
+
+
+def test_tile_of_absurd_size_is_refused_before_it_is_allocated() -> None:
+    data = tiff(bytes(3), tag_322=65_520, tag_323=65_520, tag_324=8, tag_325=3)
+    with pytest.raises(DecodeError, match="no possible size"):
+        read(data)
+
+
+def test_ring_of_tiff_directories_ends() -> None:
+    data = tiff(b"abc")
+    first = int.from_bytes(data[4:8], "little")
+    link = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    with pytest.raises(DecodeError, match="longer than the file"):
+        peek(data[:link] + data[4:8] + data[link + 4 :], key="k")
+
+
+def bomb() -> bytes:
+    """A PNG of 20,000 x 20,000 one-bit pixels."""
+    return png((20_000, 20_000), 1, 0, bytes(2_501 * 20_000))
+
+
+BOMB = bomb()
+
+
+def test_bomb_is_refused_by_its_header() -> None:
+    assert len(BOMB) < 1 << 20
+    tracemalloc.start()
+    begin = time.perf_counter()
+    with pytest.raises(TooLargeError, match=r"20000 x 20000 = 400000000.*1000000.*--max-pixels"):
+        read(BOMB)
+    seconds = time.perf_counter() - begin
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 1
+    assert peak < 1 << 20
+    assert peek(BOMB, key="k").num_pixels == 400_000_000
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        tiff(b"abc", tag_256=60_000, tag_257=60_000),
+        write(noise(1, 1, 3), ImageFormat.JPEG).replace(
+            b"\xff\xc0\0\x11\x08\0\x01\0\x01", b"\xff\xc0\0\x11\x08\xff\xff\xff\xff"
+        ),
+    ],
+)
+def test_other_formats_are_refused_by_their_header_too(header: bytes) -> None:
+    with pytest.raises(TooLargeError) as caught:
+        read(header)
+    assert (caught.value.code, caught.value.item) == ("too_large", "a/b.img")
+
+
+def test_bombs_and_images_decode_side_by_side() -> None:
+    photos = [SAMPLES[name] for name in SAMPLES]
+    expected = [read(data).pixels for data in photos]
+
+    def attempt(index: int) -> bool:
+        if index % 3 == 0:
+            with pytest.raises(TooLargeError):
+                read(BOMB)
+            return True
+        number = index % len(photos)
+        return np.array_equal(read(photos[number]).pixels, expected[number])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(attempt, range(300)))
+
+
+def test_images_above_pillow_s_own_limit_are_ours_to_allow() -> None:
+    wide = np.zeros((9_500, 9_500, 1), np.uint8)
+    data = write(wide, ImageFormat.TIFF)
+    assert read(data, max_pixels=100_000_000).pixels.shape == wide.shape

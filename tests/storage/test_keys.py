@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdflow.storage import keys
+
+NAMES = st.text(st.sampled_from("ab.s0é "), min_size=1, max_size=8).filter(lambda n: n.strip("."))
+KEYS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+SAMPLES = st.none() | st.integers(0, 20)
+
+
+@pytest.mark.parametrize(
+    ("source", "extension", "sample", "natural", "full"),
+    [
+        ("a/b.jpg", "png", None, "a/b.png", "a/b.jpg.png"),
+        ("a/b.jpg", ".png", None, "a/b.png", "a/b.jpg.png"),
+        ("a/b.jpg", "png", 0, "a/b.s0.png", "a/b.jpg.s0.png"),
+        ("a/b.jpg", None, None, "a/b.jpg", "a/b.jpg"),
+        ("a/b.JPG", None, 3, "a/b.s3.JPG", "a/b.JPG.s3.JPG"),
+        ("a.d/b", "png", None, "a.d/b.png", "a.d/b.png"),
+        ("a.d/b", None, 1, "a.d/b.s1", "a.d/b.s1"),
+        (".hidden", "png", None, ".hidden.png", ".hidden.png"),
+        ("b.tar.gz", "png", 2, "b.tar.s2.png", "b.tar.gz.s2.png"),
+        ("b.", None, 0, "b.s0.", "b..s0."),
+    ],
+)
+def test_names_of_outputs(
+    source: str, extension: str | None, sample: int | None, natural: str, full: str
+) -> None:
+    assert keys.output_key(source, extension=extension, sample=sample) == natural
+    assert keys.full_output_key(source, extension=extension, sample=sample) == full
+
+
+@given(KEYS, KEYS, st.none() | st.just("png"), SAMPLES)
+def test_full_names_are_never_shared(a: str, b: str, extension: str | None, sample: int) -> None:
+    names = {keys.full_output_key(key, extension=extension, sample=sample) for key in (a, b)}
+    assert len(names) == len({a, b})
+
+
+@given(KEYS, KEYS, SAMPLES)
+def test_natural_names_with_the_own_extension_are_never_shared(a: str, b: str, sample: int) -> None:
+    names = {keys.output_key(key, extension=None, sample=sample) for key in (a, b)}
+    assert len(names) == len({a, b})
+
+
+@given(KEYS, st.none() | st.just("png"), SAMPLES)
+def test_outputs_stay_in_the_folder_of_their_source(
+    key: str, extension: str | None, sample: int
+) -> None:
+    for name in (keys.output_key, keys.full_output_key):
+        output = name(key, extension=extension, sample=sample)
+        assert output.rpartition("/")[0] == key.rpartition("/")[0]
+
+
+def test_a_jobs_own_keys() -> None:
+    assert keys.JOB_KEY == "_sdflow/job.json"
+    assert keys.manifest_key(0) == "_sdflow/manifest/part-00000.jsonl.gz"
+    assert keys.manifest_key(12) == "_sdflow/manifest/part-00012.jsonl.gz"
+    assert keys.ledger_key("worker-1") == "_sdflow/ledger/worker-1.jsonl"
+    assert keys.DEAD_LETTER_KEY == "_sdflow/deadletter.jsonl"
+    assert keys.SUMMARY_KEY == "_sdflow/summary.json"
+    assert keys.REPORT_KEY == "_sdflow/report.html"
+
+
+def test_a_jobs_own_keys_are_recognised_at_any_depth() -> None:
+    own = [keys.JOB_KEY, keys.manifest_key(3), keys.ledger_key("x"), "older/_sdflow/parts/a.png"]
+    others = ["a.png", "_sdflow.png", "a_sdflow/b.png", "_sdflows/b.png"]
+    assert [keys.is_job_key(key) for key in own + others] == [True] * 4 + [False] * 4
+
+
+@pytest.mark.parametrize("part", [-1, 100_000])
+def test_parts_of_the_manifest_keep_their_order(part: int) -> None:
+    with pytest.raises(ValueError, match="manifest part"):
+        keys.manifest_key(part)
+
+
+@pytest.mark.parametrize("name", ["", "a/b"])
+def test_a_part_of_the_ledger_is_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="ledger"):
+        keys.ledger_key(name)
