@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import tempfile
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
 from sdflow import __version__
 from sdflow.config import JobSettings, flag_name, load_settings
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors are a line or two on stderr."""
     configure_logs("auto")
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
         status: int = arguments.run(arguments)
     except UsageError as error:
         return _complain(str(error), 2)
@@ -60,6 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"internal error, {type(error).__name__}: {error}; please report it with {file.name}", 1
         )
     return status
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        close = difflib.get_close_matches(name, map(flag_name, JobSettings.model_fields), n=1)
+        hint = f"did you mean {close[0]}?" if close and name.startswith("-") else "see --help"
+        raise UsageError(f"unknown argument {unknown[0]}: {hint}", item=name)
+    return arguments
 
 
 def _complain(message: str, status: int) -> int:
@@ -111,12 +122,16 @@ def _add_setting(command: argparse.ArgumentParser, name: str, field: FieldInfo) 
     several = get_origin(field.annotation) is tuple
     if field.default not in (None, ()):
         text += f" (default: {field.default})"
-    command.add_argument(
-        flag_name(name),
-        metavar=name.rpartition("_")[2].upper(),
-        action="append" if several else "store",
-        help=text,
-    )
+    action = "append" if several else "store"
+    command.add_argument(flag_name(name), metavar=_metavar(field), action=action, help=text)
+
+
+def _metavar(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
+    numbers = {int: "N", float: "X"}
+    kinds = {field.annotation, *get_args(field.annotation)}
+    return next((name for kind, name in numbers.items() if kind in kinds), "TEXT")
 
 
 def _add_weights(commands: Any) -> None:  # noqa: ANN401  # argparse's private type

@@ -75,7 +75,7 @@ class JobSettings(BaseSettings):
     include: Globs = Field((), description="only keys that match this glob; repeatable")
     exclude: Globs = Field((), description="no keys that match this glob; repeatable, wins")
     max_pixels: int = Field(
-        100_000_000, ge=1, description="sources with more pixels become dead letters"
+        64_000_000, ge=1, description="sources with more pixels become dead letters"
     )
     max_failure_rate: float = Field(
         0, ge=0, le=1, description="share of images that may fail without exit status 3"

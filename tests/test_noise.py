@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdflow.geometry import Region
-from sdflow.noise import NoiseKey, _philox, component, gaussian_field  # noqa: PLC2701
+from sdflow.noise import NoiseKey, _philox, component, gaussian_field
 
 _OWNER = NoiseKey(seed=3, key="a/b.jpg", sample=1)
 _WHOLE = Region(0, 0, 40, 50)
@@ -17,7 +17,11 @@ _FIELD = gaussian_field(_OWNER, _WHOLE, 6)
 
 
 @given(
-    st.integers(0, 39), st.integers(0, 49), st.integers(1, 40), st.integers(1, 50), st.integers(1, 6)
+    st.integers(0, 39),
+    st.integers(0, 49),
+    st.integers(1, 40),
+    st.integers(1, 50),
+    st.integers(1, 6),
 )
 def test_noise_of_any_window_is_the_window_of_the_noise(
     y: int, x: int, height: int, width: int, channels: int
@@ -83,7 +87,7 @@ def test_noise_is_standard_normal_and_independent_of_its_neighbours() -> None:
 
 
 def test_tails_follow_the_inverse_normal_distribution() -> None:
-    from sdflow.noise import _normal  # noqa: PLC2701
+    from sdflow.noise import _normal
 
     bits = torch.tensor([0, 1, 1 << 16, 1 << 24, 1 << 31, (1 << 32) - 1])
     expected = [NormalDist().inv_cdf((float(b) + 0.5) / 2**32) for b in bits]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import contextmanager
 from dataclasses import replace
 from math import floor
@@ -69,56 +70,71 @@ def worker_pool(
             ray.shutdown()
 
 
-def drive(
-    shards: Iterator[Shard], pool: WorkerPool, tally: Tally, *, run_id: str, stop: Flag
-) -> None:
-    """Do all shards.
+class Driver:
+    """Carries the scheduler's commands out, until all shards are done.
 
     Args:
-        shards: The plan; drawn only as fast as workers need it.
-        pool: Whoever does them.
+        pool: Whoever does the shards.
         tally: Told about every finished shard and every image given up.
         run_id: Beginning of the names of this run's ledger parts.
-        stop: Set from outside to end after the shards in progress.
-
-    Raises:
-        ClusterError: If no worker can be started.
-        StorageError: If the listing fails.
     """
-    scheduler = Scheduler()
 
-    def handle(event: Event) -> None:
-        for command in scheduler.handle(event):
+    def __init__(self, pool: WorkerPool, tally: Tally, *, run_id: str) -> None:
+        self._pool = pool
+        self._tally = tally
+        self._run_id = run_id
+        self._scheduler = Scheduler()
+        self._patient_until = monotonic() + _PATIENCE_S
+
+    def run(self, shards: Iterator[Shard], stop: Flag) -> None:
+        """Do all shards, drawn only as fast as workers need them.
+
+        Args:
+            shards: The plan.
+            stop: Set from outside to end after the shards in progress.
+
+        Raises:
+            ClusterError: If no worker can be started.
+            StorageError: If the listing or the ledger fails.
+        """
+        stopping = False
+        while True:
+            if stop.is_set() and not stopping:
+                stopping = True
+                _log.warning("stopping after the shards in progress; again to stop at once")
+                self._handle(StopRequested())
+            self._plan(shards)
+            if self._scheduler.is_finished:
+                break
+            self._collect()
+        self._tally.retries = self._scheduler.retries
+
+    def _plan(self, shards: Iterator[Shard]) -> None:
+        while self._scheduler.wants_shards:
+            shard = next(shards, None)
+            self._handle(ListingEnded() if shard is None else ShardPlanned(shard))
+
+    def _collect(self) -> None:
+        for event in self._pool.events(timeout_s=_WAIT_S):
+            if isinstance(event, ShardFinished):
+                self._tally.add_report(event.report)
+            self._handle(event)
+        if not self._pool.devices and monotonic() > self._patient_until:
+            _log.warning("still waiting for a first worker", cluster=ray.cluster_resources())
+            self._patient_until += _PATIENCE_S
+
+    def _handle(self, event: Event) -> None:
+        for command in self._scheduler.handle(event):
             match command:
                 case StartShard(worker, shard):
-                    name = f"{run_id}-{shard.id}-{shard.attempt}"
-                    pool.submit(worker, shard, name)
+                    name = f"{self._run_id}-{shard.id}-{shard.attempt}"
+                    self._pool.submit(worker, shard, name)
                 case RecordDeadLetter():
-                    tally.add_dead_letter(command)
-
-    stopping = False
-    quiet_until = monotonic() + _PATIENCE_S
-    while True:
-        if stop.is_set() and not stopping:
-            stopping = True
-            _log.warning("stopping after the shards in progress; again to stop at once")
-            handle(StopRequested())
-        while scheduler.wants_shards:
-            shard = next(shards, None)
-            handle(ListingEnded() if shard is None else ShardPlanned(shard))
-        tally.retries = scheduler.retries
-        if scheduler.is_finished:
-            return
-        for event in pool.events(timeout_s=_WAIT_S):
-            if isinstance(event, ShardFinished):
-                tally.add_report(event.report)
-            handle(event)
-        if not pool.devices and monotonic() > quiet_until:
-            _log.warning("still waiting for a first worker", cluster=ray.cluster_resources())
-            quiet_until += _PATIENCE_S
+                    self._tally.add_dead_letter(command)
 
 
 def _connect(address: str) -> None:
+    _check_listens(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
@@ -127,6 +143,20 @@ def _connect(address: str) -> None:
         reason = str(error).strip().splitlines()[0]
         raise ClusterError(
             f"--address {address}: {reason}; 'local' starts Ray on this machine", item="--address"
+        ) from error
+
+
+def _check_listens(address: str) -> None:
+    """Refuse at once an address where nobody answers: Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"--address {address}: nobody answers there ({error}); is Ray running on that machine?",
+            item="--address",
         ) from error
 
 
@@ -140,8 +170,8 @@ def _shares(settings: JobSettings, *, needs_gpu: bool) -> tuple[float, float]:
     wanted = per_worker * settings.workers
     if settings.address == "local" and wanted > gpus:
         raise ClusterError(
-            f"{settings.workers} workers with {per_worker:g} GPUs each need {wanted:g}, this "
-            f"machine has {gpus:g}: lower --workers or --gpus-per-worker",
+            f"--workers {settings.workers} with --gpus-per-worker {per_worker:g} needs {wanted:g} "
+            f"GPUs, this machine has {gpus:g}: lower one of the two",
             item="--gpus-per-worker",
         )
     share = cores / settings.workers

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from threading import Event as Flag
 from time import perf_counter
@@ -48,8 +49,6 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
         SdflowError: If the job cannot run: weights, storage or cluster.
         KeyboardInterrupt: On the second signal.
     """
-    from sdflow.driver.loop import drive, worker_pool  # Ray takes a second: bad settings end before
-
     started = perf_counter()
     source_at, target_at = _locations(settings)
     source, target = open_store(source_at), open_store(target_at)
@@ -60,10 +59,11 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
     parameters = open_job(task, settings, weights, source=source, target=target)
     spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    stop = Flag()
     with (
         tempfile.TemporaryDirectory(prefix="sdflow-") as scratch,
         LedgerIndex(Path(scratch) / "ledger.sqlite") as index,
-        _stop_on_signals() as stop,
+        _signals_set(stop),
     ):
         read_ledger(target, index)
         survey = Survey(source, target, index, parameters, settings.include, settings.exclude)
@@ -74,14 +74,19 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
             max_images=_SHARD_IMAGES,
             max_bytes=_SHARD_BYTES,
         )
-        with worker_pool(spec, weights.data, settings) as pool:
-            drive(shards, pool, tally, run_id=run_id, stop=stop)
+        first = next(shards, None)
+        if first is not None:
+            from sdflow.driver.loop import Driver, worker_pool  # Ray takes a second to load
+
+            # Ray takes over the signals when it starts: take them back.
+            with worker_pool(spec, weights.data, settings) as pool, _signals_set(stop):
+                Driver(pool, tally, run_id=run_id).run(chain([first], shards), stop)
+                tally.devices = tuple(sorted(pool.devices))
         target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
     summary = tally.summary(
         survey,
         seconds=perf_counter() - started,
         workers=settings.workers,
-        devices=tuple(sorted(pool.devices)),
         stopped=stop.is_set(),
         max_failure_rate=settings.max_failure_rate,
     )
@@ -107,9 +112,8 @@ def _locations(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Flag]:
-    """A flag that the first SIGTERM or SIGINT sets; the second one interrupts."""
-    flag = Flag()
+def _signals_set(flag: Flag) -> Iterator[None]:
+    """The first SIGTERM or SIGINT sets the flag; the second one interrupts."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -119,7 +123,7 @@ def _stop_on_signals() -> Iterator[Flag]:
 
     before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield flag
+        yield
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)

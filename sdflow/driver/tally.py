@@ -27,6 +27,10 @@ class Tally:
         index: Where this run's dead letters are noted.
         parameters: The job's.
         run_id: Beginning of the names of this run's ledger parts.
+
+    Attributes:
+        retries: Images that were tried again.
+        devices: Kinds of device that worked.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Tally:
         self._failed = 0
         self._peak_rss_worker = 0
         self.retries = 0
+        self.devices: tuple[str, ...] = ()
 
     def add_report(self, report: ShardReport) -> None:
         """Count a finished shard; its images are in the ledger already."""
@@ -69,7 +74,6 @@ class Tally:
         *,
         seconds: float,
         workers: int,
-        devices: tuple[str, ...],
         stopped: bool,
         max_failure_rate: float,
     ) -> Summary:
@@ -95,7 +99,7 @@ class Tally:
             worker_busy_fraction=round(totals.busy_s / (seconds * workers), 4),
             peak_rss_driver_mb=round(_peak_rss_mb(), 1),
             peak_rss_worker_mb=round(self._peak_rss_worker / 1e6, 1),
-            devices=devices,
+            devices=self.devices,
             exit_status=exit_status(
                 listed=survey.listed,
                 failed=failed,

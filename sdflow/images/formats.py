@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from posixpath import splitext
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -48,7 +48,7 @@ IMAGE_EXTENSIONS = tuple(FORMAT_BY_EXTENSION)
 
 def format_of_key(key: str) -> ImageFormat | None:
     """The format that the extension of ``key`` announces, in any case of letters, or None."""
-    return FORMAT_BY_EXTENSION.get(PurePosixPath(key).suffix.lower())
+    return FORMAT_BY_EXTENSION.get(splitext(key)[1].lower())
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def from_network(values: Tensor) -> NDArray[np.float32]:
 
 
 def to_pixels(values: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
-    """Values in [-1, 1] to unsigned pixels of the depth given: clipped and rounded, never floored."""
+    """Values in [-1, 1] to unsigned pixels of the given depth: clipped, and rounded to nearest."""
     peak = np.iinfo(np.dtype(dtype)).max
     scaled = (values.astype(np.float64) + 1) * (peak / 2)
     pixels: NDArray[Any] = np.rint(np.clip(scaled, 0, peak)).astype(dtype)

@@ -55,7 +55,7 @@ class LocalStore:
         except NotADirectoryError as error:
             raise NotFoundError(f"'{self.url}' is not a folder", item=self.url) from error
         except OSError as error:
-            raise storage_error(error, self.url) from error
+            raise storage_error(error, self.url, path=self.url) from error
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the files whose key starts with ``prefix``, in the order of their keys' bytes.
@@ -66,7 +66,7 @@ class LocalStore:
         *folders, stem = prefix.split("/")
         if "\0" in prefix or any(name in ("", ".", "..") for name in folders):
             return
-        with _naming(prefix):
+        with self._naming(prefix):
             ways = [self._root.joinpath(*folders[:depth]) for depth in range(1, len(folders) + 1)]
             if any(way.is_symlink() for way in ways):
                 return
@@ -85,14 +85,14 @@ class LocalStore:
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ELOOP):  # vanished, or a link to nothing
                     continue
-                raise storage_error(error, key) from error
+                raise self._error(error, key) from error
             if stat.S_ISREG(status.st_mode):
                 yield ObjectInfo(key=key, size_bytes=status.st_size, etag=_etag(status))
 
     def head(self, key: str) -> ObjectInfo:
         """Describe one file."""
         path = self._path(key)
-        with _naming(key):
+        with self._naming(key):
             status = _file_status(path, key)
         return ObjectInfo(key=key, size_bytes=status.st_size, etag=_etag(status))
 
@@ -102,7 +102,7 @@ class LocalStore:
         """Read bytes ``[start, stop)`` of a file."""
         check_range(start, stop)
         path = self._path(key)
-        with _naming(key):
+        with self._naming(key):
             _file_status(path, key)  # opening a named pipe would wait for its writer
             with path.open("rb") as file:
                 file.seek(start)
@@ -116,14 +116,15 @@ class LocalStore:
     def put(self, key: str, data: bytes) -> str:
         """Replace or create a file, whole or not at all."""
         path = self._writable_path(key)
-        with _naming(key), _temporary_file(path.parent, data) as (temporary, etag):
+        with self._naming(key), _temporary_file(path.parent, data) as (temporary, etag):
             temporary.replace(path)
+            _make_durable(path.parent)
         return etag
 
     def put_if_absent(self, key: str, data: bytes) -> str:
         """Create a file, whole, unless there is one."""
         path = self._writable_path(key)
-        with _naming(key), _temporary_file(path.parent, data) as (temporary, etag):
+        with self._naming(key), _temporary_file(path.parent, data) as (temporary, etag):
             try:
                 path.hardlink_to(temporary)
             except FileExistsError as error:
@@ -135,12 +136,13 @@ class LocalStore:
                     message = f"'{key}' cannot be created: the file system has no hard links"
                     raise StorageError(message, item=key) from error
                 raise
+            _make_durable(path.parent)
         return etag
 
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
         path = self._inside(key)
-        with _naming(key):
+        with self._naming(key):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -161,7 +163,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise storage_error(error, folder or self.url) from error
+            raise self._error(error, folder) from error
         found.sort(key=lambda pair: pair[0])
         for _, entry in found:
             yield folder + entry.name, entry
@@ -193,28 +195,33 @@ class LocalStore:
         except (FileExistsError, NotADirectoryError) as error:
             message = f"'{key}' cannot be written: a part of its path is a file"
             raise StorageError(message, item=key) from error
+        except FileNotFoundError as error:  # of a file system that makes no folders, as /proc
+            message = f"folder '{path.parent}' cannot be made"
+            raise StorageError(message, item=key) from error
         except OSError as error:
-            raise storage_error(error, key) from error
+            raise self._error(error, key) from error
         return path
 
+    @contextmanager
+    def _naming(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._error(error, key) from error
 
-def storage_error(error: OSError, item: str) -> StorageError:
-    """The error of :mod:`sdflow.errors` for what the file system said about ``item``."""
+    def _error(self, error: OSError, key: str) -> StorageError:
+        return storage_error(error, key, path=str(self._root / key))
+
+
+def storage_error(error: OSError, item: str, *, path: str) -> StorageError:
+    """The error of :mod:`sdflow.errors` for what the file system said about ``path``."""
     reason = (error.strerror or type(error).__name__).lower()
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFoundError(f"'{item}' does not exist", item=item)
+        return NotFoundError(f"'{path}' does not exist", item=item)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        message = f"'{item}': {reason}; check the owner and the rights of the folder"
+        message = f"'{path}': {reason}; check the owner and the rights of the folder"
         return AccessDeniedError(message, item=item)
-    return StorageError(f"'{item}': {reason}", item=item)
-
-
-@contextmanager
-def _naming(key: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, key) from error
+    return StorageError(f"'{path}': {reason}", item=item)
 
 
 @contextmanager
@@ -233,6 +240,15 @@ def _temporary_file(folder: Path, data: bytes) -> Iterator[tuple[Path, str]]:
         yield temporary, _etag(status)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_durable(folder: Path) -> None:
+    """Write the names in ``folder`` to the disk: a renamed file may else be lost with the power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _file_status(path: Path, key: str) -> os.stat_result:

@@ -23,7 +23,9 @@ def result_key(item: WorkItem, *, wanted: str, sample: int | None) -> str:
         wanted: ``--format``.
         sample: Number that the name must carry, or None where an image has one result.
     """
-    changes = wanted != "keep" and format_of_key(item.key) is not ImageFormat(wanted)
-    extension = ImageFormat(wanted).extensions[0] if changes else None
-    name = keys.full_output_key if item.keeps_full_name else keys.output_key
-    return name(item.key, extension=extension, sample=sample)
+    extension = None if wanted == "keep" else ImageFormat(wanted).extensions[0]
+    if item.keeps_full_name:
+        return keys.full_output_key(item.key, extension=extension, sample=sample)
+    if wanted == format_of_key(item.key):
+        extension = None  # .jpeg stays .jpeg
+    return keys.output_key(item.key, extension=extension, sample=sample)

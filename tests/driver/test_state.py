@@ -127,7 +127,9 @@ def test_killer_is_found_and_its_neighbours_lose_nothing() -> None:
         leased += [command.shard for command in commands if isinstance(command, StartShard)]
         given_up += [command for command in commands if isinstance(command, RecordDeadLetter)]
     assert done == ["good", "fine"]
-    assert [(letter.item.key, letter.error) for letter in given_up] == [("killer", "worker.crashed")]
+    assert [(letter.item.key, letter.error) for letter in given_up] == [
+        ("killer", "worker.crashed")
+    ]
     assert worker == 4  # once among others, once in its shard alone, twice alone
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 
 from sdflow.flows.actnorm import ActNorm
 
@@ -65,7 +66,7 @@ def _start_on_rank(rank: int, folder: str, batches: Tensor) -> None:
 def test_start_is_shared_by_all_ranks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     batches = torch.randn(2, 2, 3, 4, 4) * 3 + 1
-    multiprocessing.spawn(_start_on_rank, (str(tmp_path), batches), nprocs=2)
+    spawn(_start_on_rank, (str(tmp_path), batches), nprocs=2)
     whole = ActNorm(3)
     whole(batches.flatten(0, 1))
     for rank in range(2):

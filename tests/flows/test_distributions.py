@@ -15,7 +15,9 @@ from sdflow.flows.distributions import (
 def test_density_is_the_normal_one_but_for_its_small_constant() -> None:
     x, mean, std = torch.randn(50).double(), torch.tensor(0.4).double(), torch.tensor(1.7).double()
     expected = torch.distributions.Normal(mean, std).log_prob(x)
-    torch.testing.assert_close(gaussian_log_density(x, mean, std.log()), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        gaussian_log_density(x, mean, std.log()), expected, atol=1e-5, rtol=0
+    )
 
 
 def test_small_constant_stands_beside_the_variance() -> None:

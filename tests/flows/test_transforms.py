@@ -48,7 +48,9 @@ def test_inverse_undoes_forward_and_log_dets_cancel(name: str) -> None:
     assert log_det.shape == (2,)
     assert torch.isfinite(y).all()
     torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
-    torch.testing.assert_close(log_det + inverse_log_det, torch.zeros(2).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        log_det + inverse_log_det, torch.zeros(2).double(), atol=1e-9, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", _LAYERS)

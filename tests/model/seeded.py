@@ -45,24 +45,30 @@ def seeded_tensor(
         return np.ones(shape, np.uint8)
     if name == "w_p":
         return np.eye(shape[0], dtype=np.float32)[rng.permutation(shape[0])]
-    if name in ("u_mask", "l_mask", "l_eye"):
-        ones = np.ones(shape, np.float32)
-        return {"u_mask": np.triu(ones, 1), "l_mask": np.tril(ones, -1), "l_eye": np.eye(len(ones))}[
-            name
-        ].astype(np.float32)
+    if name == "u_mask":
+        return np.triu(np.ones(shape, np.float32), 1)
+    if name == "l_mask":
+        return np.tril(np.ones(shape, np.float32), -1)
+    if name == "l_eye":
+        return np.eye(shape[0], dtype=np.float32)
     if name == "s_sign":
         return np.where(rng.random(shape) < 0.5, -1, 1).astype(np.float32)
-    values = rng.standard_normal(shape)
-    if name in ("w_l", "w_u"):
-        values *= 0.1 / np.sqrt(shape[0])
-    elif name in ("w_s", "logs", "log_stds", "log_scale"):
-        values *= 0.05
-    elif name in ("loc", "bias"):
-        values *= 0.02
-    elif name == "weight":
-        gain = 0.2 if ".net.conv3." in key else 0.7
-        values *= gain / np.sqrt(np.prod(shape[1:]))
+    values = rng.standard_normal(shape) * _scale(name, key, shape)
     return values.astype(np.float32)
+
+
+def _scale(name: str, key: str, shape: tuple[int, ...]) -> float:
+    """How large the tensor's entries are; "means" stay standard normal."""
+    if name in ("w_l", "w_u"):
+        return float(0.1 / np.sqrt(shape[0]))
+    if name in ("w_s", "logs", "log_stds", "log_scale"):
+        return 0.05
+    if name in ("loc", "bias"):
+        return 0.02
+    if name == "weight":
+        gain = 0.2 if ".net.conv3." in key else 0.7
+        return float(gain / np.sqrt(np.prod(shape[1:])))
+    return 1.0
 
 
 def official_shapes() -> dict[str, dict[str, tuple[int, ...]]]:

@@ -112,7 +112,7 @@ def test_wrongly_shaped_tensor_is_named() -> None:
 
 @pytest.mark.parametrize("cut", [0, 4, 200, -1])
 def test_truncated_safetensors_get_a_clear_error(cut: int) -> None:
-    with pytest.raises(WeightsError, match="m.safetensors is damaged"):
+    with pytest.raises(WeightsError, match=r"m\.safetensors is damaged"):
         decode_weights({"m.safetensors": encode_safetensors(seeded_model(TINY))[:cut]})
 
 

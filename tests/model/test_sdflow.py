@@ -9,7 +9,9 @@ from tests.model.seeded import TINY, seeded_model
 
 
 def _images(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    return (
+        torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    )
 
 
 def test_hr_flow_inverts_its_own_encoding() -> None:
@@ -73,8 +75,14 @@ def test_samples_differ_and_temperature_zero_ignores_the_noise() -> None:
         (lambda m: m.encode_content(torch.zeros(3, 5, 5)), "image batch"),
         (lambda m: m.hr_content(torch.zeros(1, 3, 10, 8)), "multiples of 4"),
         (lambda m: m.lr_log_prob(torch.zeros(1, 3, 5, 4)), "multiples of 2"),
-        (lambda m: m.upscale(torch.zeros(1, 3, 4, 4), tau=0, noise=torch.zeros(1, 3, 4, 4)), "noise"),
-        (lambda m: m.upscale(torch.zeros(1, 3, 4, 4), tau=2, noise=torch.zeros(1, 45, 4, 4)), "tau"),
+        (
+            lambda m: m.upscale(torch.zeros(1, 3, 4, 4), tau=0, noise=torch.zeros(1, 3, 4, 4)),
+            "noise",
+        ),
+        (
+            lambda m: m.upscale(torch.zeros(1, 3, 4, 4), tau=2, noise=torch.zeros(1, 45, 4, 4)),
+            "tau",
+        ),
         (
             lambda m: m.downscale(
                 torch.zeros(1, 3, 8, 16), tau=0, noise=torch.zeros(0), component=torch.zeros(1)

@@ -221,7 +221,7 @@ class TestLocalStore(StoreContract):
 def test_errors_of_the_file_system_are_named(
     number: int, kind: type[StorageError], words: str
 ) -> None:
-    error = storage_error(OSError(number, os.strerror(number)), "k")
+    error = storage_error(OSError(number, os.strerror(number)), "k", path="k")
     assert type(error) is kind
     assert str(error).startswith(words)
     assert error.item == "k"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_cores_cover_the_axis_and_share_exactly_the_overlap(
     spans = plan_axis(length, tile=tile, halo=halo, overlap=overlap, multiple_of=step)
     assert spans[0].core_start == spans[0].start == 0
     assert spans[-1].core_stop == spans[-1].stop == length
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before.core_stop - after.core_start == overlap
         assert before.core_start < after.core_start
 
@@ -45,9 +47,7 @@ def test_every_core_has_its_halo_and_no_window_is_too_large(
 
 
 @given(axes(), st.sampled_from([1, 4]))
-def test_weights_are_a_partition_of_unity(
-    axis: tuple[int, int, int, int, int], scale: int
-) -> None:
+def test_weights_are_a_partition_of_unity(axis: tuple[int, int, int, int, int], scale: int) -> None:
     length, tile, halo, overlap, step = axis
     assume(tile >= 2 * overlap)
     spans = plan_axis(length, tile=tile, halo=halo, overlap=overlap, multiple_of=step)

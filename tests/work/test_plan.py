@@ -53,7 +53,9 @@ words = st.sampled_from(["a", "b", "a.b", "a-b", "a.jpg"])
 extensions = st.sampled_from([".jpg", ".png", ".webp", ".tif", ".JPG"])
 
 
-@given(st.sets(st.builds(lambda w, e, f: f + w + e, words, extensions, st.sampled_from(["", "a/"]))))
+@given(
+    st.sets(st.builds(lambda w, e, f: f + w + e, words, extensions, st.sampled_from(["", "a/"])))
+)
 def test_every_source_is_planned_once_and_no_two_share_a_plain_name(keys: set[str]) -> None:
     names = _png_names(*keys)
     assert names.keys() == keys
@@ -85,7 +87,7 @@ def test_globs_match_the_whole_key_and_exclude_wins(
     key: str,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
-    wanted: bool,  # noqa: FBT001
+    wanted: bool,
 ) -> None:
     assert is_wanted(key, include=include, exclude=exclude) is wanted
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
@@ -81,8 +80,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    yield Bench()
+def bench() -> Bench:
+    return Bench()
 
 
 def test_every_kind_of_image_comes_out_four_times_as_large_in_its_own_format(bench: Bench) -> None:
@@ -253,14 +252,10 @@ def test_fetching_waits_for_the_engine_and_the_engine_has_one_caller() -> None:
         key, data = f"{index}.png", image_bytes("L", (100, 100), "PNG", seed=index)
         items.append(WorkItem(key, source.put(key, data), len(data)))
     watcher = _Watcher(source)
-    pipeline = Pipeline(
-        source, target, watcher, PARAMETERS, max_pixels=10_000, budget_px=20_000
-    )
+    pipeline = Pipeline(source, target, watcher, PARAMETERS, max_pixels=10_000, budget_px=20_000)
     with ThreadPoolExecutor(2) as threads:  # two shards at once, as in an actor
         shards = [Shard(tuple(items[:30])), Shard(tuple(items[30:]))]
-        reports = list(
-            threads.map(lambda shard: pipeline.run(shard, ledger_name=shard.id), shards)
-        )
+        reports = list(threads.map(lambda shard: pipeline.run(shard, ledger_name=shard.id), shards))
     pipeline.close()
     assert sum(report.totals.done for report in reports) == 60
     assert watcher.most_active == 1

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sdflow.config import JobSettings, load_settings
+from sdflow.driver.job import open_job
+from sdflow.driver.summary import exit_status
+from sdflow.driver.weights import JobWeights
+from sdflow.errors import StorageError, UsageError
+from sdflow.storage import keys
+from sdflow.storage.memory import MemoryStore
+from sdflow.work.parameters import PixelParameters
+
+_WEIGHTS = JobWeights("a" * 64, data=b"", tile=512, halo=230)
+
+
+def _open(target: MemoryStore, settings: JobSettings) -> PixelParameters:
+    return open_job("upscale", settings, _WEIGHTS, source=MemoryStore(), target=target)
+
+
+def _settings(**more: object) -> JobSettings:
+    return load_settings({"src": "in", "dst": "out", **more})
+
+
+def test_defaults_are_resolved_and_recorded() -> None:
+    target = MemoryStore()
+    parameters = _open(target, _settings())
+    assert (parameters.tile, parameters.halo, parameters.precision) == (512, 230, "fp32")
+    record = json.loads(target.get(keys.JOB_KEY))
+    assert record["parameters"]["tile"] == 512
+    assert record["settings"]["tau"] == 0.8
+
+
+def test_tile_of_the_record_outlives_a_new_default() -> None:
+    target = MemoryStore()
+    _open(target, _settings(tile=96))
+    assert _open(target, _settings()).tile == 96
+
+
+def test_record_that_somebody_broke_is_named() -> None:
+    target = MemoryStore()
+    target.put(keys.JOB_KEY, b"{}")
+    with pytest.raises(StorageError, match=r"job.json is no record of a job"):
+        _open(target, _settings())
+
+
+def test_every_difference_is_named_at_once() -> None:
+    target = MemoryStore()
+    _open(target, _settings())
+    with pytest.raises(UsageError, match=r"tau: 0.8 there, now 0.5; seed: 0 there, now 3"):
+        _open(target, _settings(tau=0.5, seed=3))
+
+
+class _Overtaken(MemoryStore):
+    """Another driver claims the destination between the look and the claim."""
+
+    def put_if_absent(self, key: str, data: bytes) -> str:
+        if key == keys.JOB_KEY and not list(self.list(keys.JOB_KEY)):
+            self.put(key, data.replace(b'"seed": 0', b'"seed": 9'))
+        return super().put_if_absent(key, data)
+
+
+def test_driver_that_was_overtaken_compares_with_the_winner() -> None:
+    with pytest.raises(UsageError, match="seed: 9 there, now 0"):
+        _open(_Overtaken(), _settings())
+
+
+def test_parameters_hash_changes_with_every_parameter() -> None:
+    base = _open(MemoryStore(), _settings())
+    others = [
+        _open(MemoryStore(), _settings(**change))
+        for change in (
+            {"tau": 0.7},
+            {"seed": 1},
+            {"samples": 2},
+            {"format": "png"},
+            {"quality": 90},
+            {"tile": 256},
+            {"halo": 12},
+        )
+    ]
+    assert len({parameters.hash for parameters in (base, *others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("failed", "stopped", "rate", "status"),
+    [
+        (0, False, 0.0, 0),
+        (1, False, 0.0, 3),
+        (1, False, 0.1, 0),
+        (2, False, 0.1, 3),
+        (1, True, 0, 4),
+    ],
+)
+def test_exit_status(failed: int, stopped: bool, rate: float, status: int) -> None:
+    found = exit_status(listed=10, failed=failed, stopped=stopped, max_failure_rate=rate)
+    assert found == status

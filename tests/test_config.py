@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdflow.config import load_settings
+from sdflow.errors import UsageError
+
+_PLACES = {"src": "in", "dst": "out"}
+
+
+def _job_file(folder: Path, text: str) -> str:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_flag_wins_over_environment_over_job_file_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDFLOW_TAU", "0.2")
+    monkeypatch.setenv("SDFLOW_SEED", "2")
+    config = _job_file(tmp_path, "tau: 0.1\nseed: 1\nsamples: 3\nsrc: in\ndst: out\n")
+    settings = load_settings({"config": config, "tau": "0.3"})
+    assert (settings.tau, settings.seed, settings.samples, settings.quality) == (0.3, 2, 3, 95)
+
+
+def test_job_file_may_be_named_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDFLOW_CONFIG", _job_file(tmp_path, "seed: 5"))
+    assert load_settings(_PLACES).seed == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "globs"),
+    [
+        ("*.jpg", ("*.jpg",)),
+        ("[0-9]*.jpg", ("[0-9]*.jpg",)),
+        ('["*.jpg", "a/*"]', ("*.jpg", "a/*")),
+        ("{a,b}.jpg", ("{a,b}.jpg",)),
+    ],
+)
+def test_globs_in_the_environment(
+    text: str, globs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDFLOW_INCLUDE", text)
+    assert load_settings(_PLACES).include == globs
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dst": "out"}, "SRC is missing"),
+        ({**_PLACES, "tau": "1.5"}, r"--tau: .*less than or equal to 1, got '1.5'"),
+        ({**_PLACES, "workers": "many"}, r"--workers: .*integer.*got 'many'"),
+        ({**_PLACES, "format": "gif"}, r"--format: .*'keep', 'png'"),
+        ({**_PLACES, "config": "/no/such.yaml"}, r"--config /no/such\.yaml: No such file"),
+        ({**_PLACES, "endpoint_url": "http://me:secret@host"}, "--endpoint-url: put credentials"),
+    ],
+)
+def test_wrong_flags_are_named(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_settings(flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tua: 1", r"'tua' in the job file is not a setting; did you mean 'tau'\?"),
+        ("tau: 7", r"tau in the job file: .*got 7"),
+        ("- tau", "expected 'setting: value' lines"),
+        ("tau: [", "not valid YAML"),
+        ("3: 4", "expected 'setting: value' lines"),
+    ],
+)
+def test_wrong_job_files_are_named(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_settings({**_PLACES, "config": _job_file(tmp_path, text)})
+
+
+def test_wrong_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDFLOW_TAU", "hot")
+    with pytest.raises(UsageError, match=r"SDFLOW_TAU: .*got 'hot'"):
+        load_settings(_PLACES)
+    monkeypatch.setenv("SDFLOW_WOKERS", "3")
+    with pytest.raises(UsageError, match=r"SDFLOW_WOKERS .*did you mean 'workers'"):
+        load_settings(_PLACES)

@@ -1,0 +1,86 @@
+"""What a fresh process loads. A re-export can load torch while every import contract passes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_TORCH_FREE = [
+    "sdflow",
+    "sdflow.errors",
+    "sdflow.geometry",
+    "sdflow.config",
+    "sdflow.telemetry",
+    "sdflow.tiling.grid",
+    "sdflow.tiling.blend",
+    "sdflow.images.codec",
+    "sdflow.images.color",
+    "sdflow.storage.keys",
+    "sdflow.storage.local",
+    "sdflow.storage.location",
+    "sdflow.storage.memory",
+    "sdflow.storage.s3",
+    "sdflow.work.ledger",
+    "sdflow.work.names",
+    "sdflow.work.plan",
+    "sdflow.driver.events",
+    "sdflow.driver.job",
+    "sdflow.driver.run",
+    "sdflow.driver.state",
+    "sdflow.driver.summary",
+    "sdflow.driver.survey",
+    "sdflow.worker.bicubic",
+    "sdflow.worker.worker",
+    "jobs.cli",
+]
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _loaded(statement: str) -> set[str]:
+    return set(_run(f"{statement}; import sys; print(*sys.modules)").split())
+
+
+@pytest.mark.parametrize("module", _TORCH_FREE)
+def test_module_loads_no_torch(module: str) -> None:
+    assert "torch" not in _loaded(f"import {module}")
+
+
+def test_library_loads_neither_ray_nor_an_s3_client() -> None:
+    loaded = _loaded("import sdflow; sdflow.SDFlow, sdflow.TiledEngine, sdflow.ModelConfig")
+    assert "torch" in loaded
+    assert not loaded & {"ray", "boto3", "botocore", "pydantic", "structlog", "safetensors"}
+
+
+def test_engine_runs_with_torch_numpy_and_pillow_alone() -> None:
+    missing = [
+        "ray",
+        "boto3",
+        "botocore",
+        "pydantic",
+        "pydantic_settings",
+        "structlog",
+        "safetensors",
+    ]
+    _run(
+        f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
+        "import numpy as np, torch\n"
+        "from sdflow import ModelConfig, SDFlow, TiledEngine\n"
+        "model = SDFlow(ModelConfig(flow_steps=1, hf_rrdbs=1, deg_rrdbs=1, encoder_blocks=1))\n"
+        "model.hr_log_prob(torch.rand(1, 3, 16, 16)); model.lr_log_prob(torch.rand(1, 3, 8, 8))\n"
+        "image = np.zeros((5, 3, 3), np.uint8)\n"
+        "assert TiledEngine(model.eval()).upscale(image, key='k').shape == (20, 12, 3)\n"
+    )
+
+
+def test_unknown_name_is_no_attribute() -> None:
+    import sdflow
+
+    with pytest.raises(AttributeError, match="no attribute 'Upscaler'"):
+        _ = sdflow.Upscaler
