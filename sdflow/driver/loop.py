@@ -52,6 +52,7 @@ def worker_pool(
     Raises:
         ClusterError: If Ray cannot be started or reached, or this machine lacks the GPUs.
     """
+    _check_listens(settings.address)
     connected = ray.is_initialized()
     if not connected:
         _connect(settings.address)
@@ -134,7 +135,6 @@ class Driver:
 
 
 def _connect(address: str) -> None:
-    _check_listens(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:

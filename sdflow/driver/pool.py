@@ -63,9 +63,9 @@ class WorkerPool:
         Raises:
             ClusterError: If workers fail to start, several times in a row.
         """
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
-        if len(self._calls) > 1:  # take along whatever else is there already
-            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        # Take along whatever else is there already.
+        ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         return [event for call in ready if (event := self._take(call)) is not None]
 
     def close(self) -> None:

@@ -81,4 +81,4 @@ def test_memory_does_not_grow_with_the_listing(tmp_path: Path) -> None:
             tracemalloc.stop()
         return peak
 
-    assert peak_bytes(60_000) < 1.3 * peak_bytes(20_000)
+    assert peak_bytes(36_000) < 1.3 * peak_bytes(12_000)

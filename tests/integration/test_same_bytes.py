@@ -91,14 +91,14 @@ def _command(source: str, target: str, weights: str, *more: str) -> list[str]:
 
 def _run_until(command: list[str], target: LocalStore | S3Store, count: int, kill: int) -> int:
     """Start a job of its own, and send it a signal when it has made ``count`` results."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:  # noqa: S603
+    # No pipes: Ray's processes would hold them open for a while after their driver is gone.
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:  # noqa: S603
         while job.poll() is None:
             made = sum(not info.key.startswith("_sdflow") for info in target.list())
             if made >= count:
                 os.kill(job.pid, kill)
                 break
-        job.communicate()
-        return job.returncode
+        return job.wait()
 
 
 @pytest.mark.slow
