@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import structlog
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from sdflow.driver.events import Event, ShardFailed, ShardFinished, WorkerJoined, WorkerLost
 from sdflow.errors import ClusterError, SdflowError
@@ -90,10 +90,8 @@ class WorkerPool:
             if shard is not None:
                 return _failed(worker, shard, error)
             return self._lose(worker, error.cause, started=False)
-        except RayActorError as error:
+        except RayError as error:  # died, unreachable, out of memory, its node gone
             return self._lose(worker, error, started=shard is not None)
-        except RayError as error:
-            raise ClusterError(f"Ray failed: {error}") from error
         if shard is not None:
             return ShardFinished(worker, shard, result)
         self._failed_starts = 0
@@ -101,7 +99,8 @@ class WorkerPool:
         return WorkerJoined(worker)
 
     def _lose(self, worker: str, error: BaseException, *, started: bool) -> Event | None:
-        reason = str(error).strip().splitlines()[0]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0] if started else lines[-1]  # a failed start ends with its own exception
         _log.warning("worker lost", worker=worker, reason=reason)
         ray.kill(self._actors.pop(worker))
         self._calls = {call: held for call, held in self._calls.items() if held[0] != worker}

@@ -14,8 +14,13 @@ from threading import Event, Thread
 
 import pytest
 
+from sdflow.driver.pool import WorkerPool
+from sdflow.errors import ClusterError
 from sdflow.storage.local import LocalStore
+from sdflow.storage.location import StoreLocation
+from sdflow.worker.worker import WorkerSpec
 from tests.integration.photos import photos, results, run, write_folder
+from tests.worker.test_pipeline import PARAMETERS
 
 pytestmark = pytest.mark.ray
 
@@ -80,3 +85,17 @@ def test_job_on_a_cluster_that_runs_already(tmp_path: Path, ray_session: str) ->
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     assert json.loads(done.stdout)["done"] == 3
     assert results(LocalStore(tmp_path / "out")).outputs.keys() == photos(3).keys()
+
+
+def test_workers_that_cannot_start_end_the_job_with_their_own_reason(
+    tmp_path: Path, ray_session: str
+) -> None:
+    del ray_session
+    spec = WorkerSpec(
+        StoreLocation(str(tmp_path)), StoreLocation(str(tmp_path)), PARAMETERS, max_pixels=1
+    )
+    pool = WorkerPool(spec, b"no weights", size=1, num_cpus=0.1, num_gpus=0)
+    with pytest.raises(ClusterError, match=r"could not start: .*job\.safetensors is damaged"):
+        while True:
+            assert pool.events(timeout_s=60) == []
+    pool.close()
