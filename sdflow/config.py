@@ -169,9 +169,16 @@ def _suggestion(name: str) -> str:
 
 
 def _refuse_unknown_variables() -> None:
+    """Refuse variables that look like a misspelt setting.
+
+    Others are let pass: Kubernetes gives every container ``SDFLOW_..._SERVICE_HOST`` and the like
+    for a service whose name begins with sdflow.
+    """
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
         if variable.startswith(ENV_PREFIX) and name not in JobSettings.model_fields:
-            raise UsageError(
-                f"{variable} in the environment is not a setting{_suggestion(name)}", item=variable
-            )
+            hint = _suggestion(name)
+            if hint:
+                raise UsageError(
+                    f"{variable} in the environment is not a setting{hint}", item=variable
+                )

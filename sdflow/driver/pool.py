@@ -53,9 +53,13 @@ class WorkerPool:
             self._start()
 
     def submit(self, worker: str, shard: Shard, ledger_name: str) -> None:
-        """Send a shard to a worker."""
-        call = self._actors[worker].run.remote(shard, ledger_name)
-        self._calls[call] = (worker, shard)
+        """Send a shard to a worker; one that was lost meanwhile is not sent anything.
+
+        Its ``WorkerLost`` is then on the way already, and speaks of this shard too.
+        """
+        actor = self._actors.get(worker)
+        if actor is not None:
+            self._calls[actor.run.remote(shard, ledger_name)] = (worker, shard)
 
     def events(self, *, timeout_s: float) -> list[Event]:
         """Wait for something to happen, at most so long.

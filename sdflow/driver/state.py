@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdflow.work.shard import Shard
 
 _LEASES_PER_WORKER = 2  # the second one's downloads overlap the first one's last uploads
-_MAX_ATTEMPTS = 3  # of an image that failed in a way that may pass
+_MAX_FAILURES = 3  # of an image, in a way that may pass
 _MAX_KILLS = 2  # of workers that an image may have, alone with it, before it is given up
 
 
@@ -101,7 +101,7 @@ class Scheduler:
         return []
 
     def _after_failure(self, shard: Shard, failures: Iterable[Retry]) -> list[Command]:
-        if shard.attempt == _MAX_ATTEMPTS:
+        if shard.failures + 1 >= _MAX_FAILURES:
             return [
                 RecordDeadLetter(failure.item, failure.error, failure.message, shard.attempt)
                 for failure in failures
@@ -109,7 +109,8 @@ class Scheduler:
         items = tuple(failure.item for failure in failures)
         if items:
             self.retries += len(items)
-            self._waiting.appendleft(replace(shard, items=items, attempt=shard.attempt + 1))
+            again = replace(shard, items=items, attempt=shard.attempt + 1)
+            self._waiting.appendleft(replace(again, failures=shard.failures + 1))
         return []
 
     def _assign(self) -> list[Command]:

@@ -95,10 +95,11 @@ class Survey:
         wanted = self._parameters.format
         if wanted == "keep":
             return item  # results are called like their sources
+        sample = 0 if self._parameters.samples > 1 else None
         for candidate in (item, replace(item, keeps_full_name=True)):
-            if self._index.claim(result_key(candidate, wanted=wanted, sample=None), item.key):
+            if self._index.claim(result_key(candidate, wanted=wanted, sample=sample), item.key):
                 return candidate
-        name = result_key(item, wanted=wanted, sample=None)
+        name = result_key(item, wanted=wanted, sample=sample)
         line = dead_letter_line(
             item,
             self._parameters.hash,

@@ -66,8 +66,10 @@ def find_weights(setting: str, task: Task, options: S3Options) -> JobWeights:
 def _read(setting: str, options: S3Options) -> dict[str, bytes]:
     from sdflow.model.checkpoint import weight_files
 
-    is_file = setting.endswith(".safetensors")
-    folder = setting.rpartition("/")[0] or "." if is_file else setting
+    folder = setting
+    if setting.endswith(".safetensors"):
+        head, slash, _ = setting.rpartition("/")
+        folder = head or slash or "."
     store = open_store(StoreLocation(folder, options))
     files = {}
     for name in weight_files(setting):

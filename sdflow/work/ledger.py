@@ -169,7 +169,8 @@ class LedgerIndex:
     def bury(self, line: LedgerLine) -> None:
         """Note an image of this run as a dead letter."""
         before = self.find(line.key)
-        first_seen = before.time if before and before.status == "failed" else line.time
+        known = before and (before.status, before.etag) == ("failed", line.etag)
+        first_seen = before.time if before and known else line.time
         body = json.dumps(
             {
                 "key": line.key,

@@ -31,12 +31,14 @@ class Shard:
     Attributes:
         items: The images.
         attempt: 1 for the first try.
+        failures: How many of the attempts before ended with an error, the worker still living.
         suspicion: Above 0, one of these images may have killed a worker, and whoever takes the
             shard holds no other meanwhile; 2 for an image that was alone when a worker died.
     """
 
     items: tuple[WorkItem, ...]
     attempt: int = 1
+    failures: int = 0
     suspicion: int = 0
 
     @property

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sdflow.errors import SdflowError
 from sdflow.images.codec import decode, encode, peek
@@ -21,7 +21,7 @@ from sdflow.worker.budget import PixelBudget
 from sdflow.worker.report import Retry, ShardReport, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from sdflow.images.formats import DecodedImage, Pixels
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from sdflow.work.parameters import PixelParameters
     from sdflow.work.shard import Shard, WorkItem
 
-_THREADS = 4  # of each I/O stage
+IO_THREADS = 8  # of each stage that waits for a store; a store needs as many connections
 
-_Ending = tuple[LedgerLine | Retry, Totals]
+_NotDone: TypeAlias = LedgerLine | Retry
+_NOT_DONE = (LedgerLine, Retry)
+_Ending: TypeAlias = tuple[_NotDone, Totals]
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class Engine(Protocol):
@@ -78,8 +82,8 @@ class Pipeline:
         self._engine_lock = Lock()
         self._decoded_px = PixelBudget(budget_px)
         self._finished_px = PixelBudget(budget_px)
-        self._fetchers = ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch")
-        self._writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="write")
+        self._fetchers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="fetch")
+        self._writers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="write")
 
     def close(self) -> None:
         """Stop the threads."""
@@ -108,23 +112,48 @@ class Pipeline:
         )
 
     def _endings(self, shard: Shard) -> Iterator[_Ending]:
-        fetches = {self._fetchers.submit(self._fetch, item): item for item in shard.items}
-        uploads: list[tuple[WorkItem, Totals, list[Future[Output]]]] = []
+        attempt = shard.attempt
+        fetches = {
+            self._fetchers.submit(self._caught, item, attempt, self._fetch, item): item
+            for item in shard.items
+        }
+        uploads: list[tuple[WorkItem, Totals, list[Future[Output | _NotDone]]]] = []
         for fetch in as_completed(fetches):
-            item = fetches.pop(fetch)
-            try:
-                totals, writes = self._compute(item, fetch.result())
-                uploads.append((item, totals, writes))
-            except Exception as error:  # noqa: BLE001  # one image's failure stays that image's
-                yield self._failure(item, shard.attempt, error)
+            item, image = fetches.pop(fetch), fetch.result()
             del fetch  # a finished future keeps its pixels alive
-        for item, totals, writes in uploads:
-            try:
-                outputs = tuple(write.result() for write in writes)
-            except Exception as error:  # noqa: BLE001  # as above
-                yield self._failure(item, shard.attempt, error)
+            if isinstance(image, _NOT_DONE):
+                yield image, Totals()
+                continue
+            computed = self._caught(item, attempt, self._compute, item, attempt, image)
+            if isinstance(computed, _NOT_DONE):
+                yield computed, Totals()
             else:
-                yield self._success(item, shard.attempt, outputs, totals)
+                uploads.append((item, *computed))
+        for item, totals, writes in uploads:
+            outputs = [write.result() for write in writes]
+            failure = next((output for output in outputs if isinstance(output, _NOT_DONE)), None)
+            if failure is not None:
+                yield failure, Totals()
+            else:
+                done = tuple(output for output in outputs if isinstance(output, Output))
+                yield self._success(item, attempt, done, totals)
+
+    def _caught(
+        self,
+        item: WorkItem,
+        attempt: int,
+        stage: Callable[_Arguments, _Result],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> _Result | _NotDone:
+        """Run a stage for one image: its failure stays that image's.
+
+        The exception itself is not kept, because its traceback holds the image's pixels.
+        """
+        try:
+            return stage(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # whatever a library raises for one image
+            return self._failure(item, attempt, error)
 
     def _fetch(self, item: WorkItem) -> DecodedImage:
         data = self._source.get(item.key, if_match=item.etag)
@@ -136,19 +165,23 @@ class Pipeline:
             self._decoded_px.release(pixels)
             raise
 
-    def _compute(self, item: WorkItem, image: DecodedImage) -> tuple[Totals, list[Future[Output]]]:
+    def _compute(
+        self, item: WorkItem, attempt: int, image: DecodedImage
+    ) -> tuple[Totals, list[Future[Output | _NotDone]]]:
         wanted, samples = self._parameters.format, self._parameters.samples
         num_pixels = image.pixels.shape[0] * image.pixels.shape[1]
         reserved = 16 * num_pixels if self._parameters.task == "upscale" else num_pixels // 16
         totals = Totals(pixels_in=num_pixels, bytes_read=item.size_bytes)
-        writes: list[Future[Output]] = []
+        writes: list[Future[Output | _NotDone]] = []
         try:
             for sample in range(samples):
                 key = result_key(item, wanted=wanted, sample=sample if samples > 1 else None)
                 self._finished_px.acquire(reserved)
                 try:
                     pixels, busy_s = self._draw(item.key, image.pixels, sample)
-                    write = self._writers.submit(self._write, key, pixels, image)
+                    write = self._writers.submit(
+                        self._caught, item, attempt, self._write, key, pixels, image
+                    )
                 except BaseException:
                     self._finished_px.release(reserved)
                     raise
@@ -197,12 +230,11 @@ class Pipeline:
         written = sum(output.size_bytes for output in outputs)
         return line, totals + Totals(done=1, bytes_written=written)
 
-    def _failure(self, item: WorkItem, attempt: int, error: Exception) -> _Ending:
+    def _failure(self, item: WorkItem, attempt: int, error: Exception) -> _NotDone:
         if not isinstance(error, SdflowError):
-            return Retry(item, "internal", f"{type(error).__name__}: {error}"), Totals()
+            return Retry(item, "internal", f"{type(error).__name__}: {error}")
         if error.transient:
-            return Retry(item, error.code, str(error)), Totals()
-        line = dead_letter_line(
+            return Retry(item, error.code, str(error))
+        return dead_letter_line(
             item, self._parameters.hash, error=error.code, message=str(error), attempts=attempt
         )
-        return line, Totals()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.work.parameters import PixelParameters
-from sdflow.worker.pipeline import Engine, Pipeline
+from sdflow.worker.pipeline import IO_THREADS, Engine, Pipeline
 
 if TYPE_CHECKING:
+    from sdflow.storage.store import Store
     from sdflow.work.shard import Shard
     from sdflow.worker.report import ShardReport
 
@@ -47,8 +48,8 @@ class Worker:
         self.device = "cpu"
         engine = self._load_engine(spec, weights)
         self._pipeline = Pipeline(
-            open_store(spec.source),
-            open_store(spec.target),
+            _open(spec.source),
+            _open(spec.target),
             engine,
             spec.parameters,
             max_pixels=spec.max_pixels,
@@ -84,3 +85,8 @@ class Worker:
             halo=spec.parameters.halo,
             precision=spec.parameters.precision,
         )
+
+
+def _open(location: StoreLocation) -> Store:
+    """A store with as many connections as threads use it."""
+    return open_store(replace(location, s3=replace(location.s3, max_connections=IO_THREADS)))

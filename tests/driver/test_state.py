@@ -136,8 +136,8 @@ def test_killer_is_found_and_its_neighbours_lose_nothing() -> None:
 def test_image_that_failed_in_passing_is_tried_three_times() -> None:
     first = _shard("a", "b")
     retry = Retry(first.items[1], "storage.transient", "slow down")
-    second = replace(first, items=first.items[1:], attempt=2)
-    third = replace(second, attempt=3)
+    second = replace(first, items=first.items[1:], attempt=2, failures=1)
+    third = replace(second, attempt=3, failures=2)
     scheduler = Scheduler()
     commands = _play(
         scheduler,
@@ -157,7 +157,7 @@ def test_image_that_failed_in_passing_is_tried_three_times() -> None:
 
 def test_shard_that_could_not_be_recorded_is_done_again_as_a_whole() -> None:
     first = _shard("a", "b")
-    again = replace(first, attempt=2)
+    again = replace(first, attempt=2, failures=1)
     commands = _play(
         Scheduler(),
         [
@@ -167,6 +167,18 @@ def test_shard_that_could_not_be_recorded_is_done_again_as_a_whole() -> None:
         ],
     )
     assert commands == [StartShard("w", first), StartShard("w", again)]
+
+
+def test_losses_use_up_nobodys_errors_and_errors_end_after_losses() -> None:
+    scheduler, retry = Scheduler(), Retry(WorkItem("a", "v1", 1), "internal", "broken")
+    shard = _shard("a")
+    _play(scheduler, [WorkerJoined("w0"), ShardPlanned(shard), WorkerLost("w0")])
+    commands = scheduler.handle(WorkerJoined("w1"))
+    for failures in range(3):
+        again = replace(shard, attempt=2 + failures, suspicion=1, failures=failures)
+        assert commands == [StartShard("w1", again)]
+        commands = scheduler.handle(ShardFinished("w1", again, _report(retry)))
+    assert commands == [RecordDeadLetter(retry.item, "internal", "broken", 4)]
 
 
 def test_request_to_stop_starts_nothing_more_and_waits_for_what_runs() -> None:

@@ -4,13 +4,15 @@ import gzip
 import json
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sdflow.driver.survey import Survey
 from sdflow.storage import keys
 from sdflow.storage.memory import MemoryStore
 from sdflow.storage.store import ObjectInfo
-from sdflow.work.ledger import LedgerIndex, LedgerLine
+from sdflow.work.ledger import LedgerIndex, LedgerLine, Output
+from sdflow.work.names import result_key
 from tests.worker.test_pipeline import PARAMETERS
 
 
@@ -53,6 +55,35 @@ def test_what_is_done_failed_or_of_other_settings_is_told_apart(tmp_path: Path) 
     assert todo == [f"{number:09d}.jpg" for number in (2, 3, 4)]
     assert (survey.listed, survey.skipped, survey.failed) == (5, 1, 1)
     assert json.loads(letters)["key"] == "000000001.jpg"
+
+
+def test_names_of_samples_that_were_made_before_are_not_given_again(tmp_path: Path) -> None:
+    parameters = replace(PARAMETERS, format="png", samples=2)
+    source = MemoryStore()
+    source.put("a.jpg", b"")
+    etag = source.put("a.png", b"")
+    outputs = (Output("a.s0.png", "e", 1), Output("a.s1.png", "e", 1))
+    gone = LedgerLine("a.tif", etag, parameters.hash, "done", "t", outputs=outputs)
+    with LedgerIndex(tmp_path / "index") as index:
+        index.add([gone])
+        survey = Survey(source, MemoryStore(), index, parameters, include=(), exclude=())
+        items = list(survey.items())
+    names = [result_key(item, wanted="png", sample=0) for item in items]
+    assert names == ["a.jpg.s0.png", "a.png.s0.png"]
+
+
+def test_image_without_a_free_name_is_a_dead_letter(tmp_path: Path) -> None:
+    parameters = replace(PARAMETERS, format="png")
+    source = MemoryStore()
+    for key in ("a.jpg", "a.jpg.png", "a.png"):
+        source.put(key, b"")
+    with LedgerIndex(tmp_path / "index") as index:
+        survey = Survey(source, MemoryStore(), index, parameters, include=(), exclude=())
+        names = [result_key(item, wanted="png", sample=None) for item in survey.items()]
+        letters = [json.loads(line) for line in index.dead_letters().splitlines()]
+    assert len(names) == len(set(names)) == 2
+    assert survey.failed == 1
+    assert [(letter["key"], letter["error"]) for letter in letters] == [("a.jpg", "name.taken")]
 
 
 def test_manifest_is_written_in_parts_while_the_listing_runs(tmp_path: Path) -> None:

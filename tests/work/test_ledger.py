@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_dead_letters_are_sorted_and_know_when_they_were_first_seen(tmp_path: Pa
         "last_seen": "t3",
     }
     assert (letters[1]["first_seen"], letters[1]["last_seen"]) == ("t1", "t2")
+
+
+def test_changed_source_is_a_new_dead_letter(tmp_path: Path) -> None:
+    with LedgerIndex(tmp_path / "index") as index:
+        index.add([_failed("a", "t1")])
+        index.bury(replace(_failed("a", "t2"), etag="v2"))
+        assert json.loads(index.dead_letters())["first_seen"] == "t2"
 
 
 def test_keys_that_are_not_utf8_are_kept(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
@@ -20,7 +21,7 @@ from sdflow.work.parameters import PixelParameters
 from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.engine import TiledEngine
-from sdflow.worker.pipeline import Engine, Pipeline
+from sdflow.worker.pipeline import IO_THREADS, Engine, Pipeline
 from sdflow.worker.report import ShardReport
 from tests.model.seeded import TINY, seeded_model
 
@@ -259,4 +260,40 @@ def test_fetching_waits_for_the_engine_and_the_engine_has_one_caller() -> None:
     pipeline.close()
     assert sum(report.totals.done for report in reports) == 60
     assert watcher.most_active == 1
-    assert watcher.most_ahead <= 2 + 4  # two decoded within the budget, one in each fetch thread
+    assert watcher.most_ahead <= 2 + IO_THREADS  # two decoded, and one in each thread
+
+
+class _Keeper(BicubicEngine):
+    """Counts its results that are still in memory."""
+
+    def __init__(self) -> None:
+        self._results: list[weakref.ref[Pixels]] = []
+        self.most_alive = 0
+
+    def upscale(
+        self, image: Pixels, *, key: str, seed: int = 0, tau: float = 0.8, sample: int = 0
+    ) -> Pixels:
+        result = super().upscale(image, key=key, seed=seed, tau=tau, sample=sample)
+        self._results.append(weakref.ref(result))
+        self.most_alive = max(self.most_alive, sum(ref() is not None for ref in self._results))
+        return result
+
+
+def test_pixels_of_images_that_failed_are_not_kept_until_the_shard_ends() -> None:
+    source, target = MemoryStore(), MemoryStore()
+    data = image_bytes("RGB", (4100, 1), "PNG")  # four times as wide is too wide for WebP
+    items = [WorkItem(f"{n}.png", source.put(f"{n}.png", data), len(data)) for n in range(30)]
+    keeper = _Keeper()
+    pipeline = Pipeline(
+        source,
+        target,
+        keeper,
+        replace(PARAMETERS, format="webp"),
+        max_pixels=10_000,
+        budget_px=2 * 16 * 4100,
+    )
+    report = pipeline.run(Shard(tuple(items)), ledger_name="part")
+    pipeline.close()
+    assert {line.error for line in report.failed} == {"encode.unsupported"}
+    assert len(report.failed) == 30
+    assert keeper.most_alive <= 2 + IO_THREADS
