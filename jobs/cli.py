@@ -53,14 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped at once; the same command resumes the job", 4)
     except Exception as error:  # noqa: BLE001  # the last resort: a user gets a line, not a trace
+        return _complain(f"internal error, {type(error).__name__}: {error}{_saved_trace()}", 1)
+    return status
+
+
+def _saved_trace() -> str:
+    """Put the trace of the current exception into a file and say where; "" if there is no room."""
+    try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="sdflow-error-", suffix=".txt", delete=False
         ) as file:
             traceback.print_exc(file=file)
-        return _complain(
-            f"internal error, {type(error).__name__}: {error}; please report it with {file.name}", 1
-        )
-    return status
+    except OSError:
+        return ""
+    return f"; please report it with {file.name}"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

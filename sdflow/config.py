@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,8 @@ from sdflow.errors import UsageError
 
 ENV_PREFIX = "SDFLOW_"
 
-Task = Literal["upscale", "downscale"]
+# Kubernetes gives these to every container for a service whose name begins with sdflow.
+_KUBERNETES_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_.*)?)$")
 
 
 def _as_globs(value: object) -> object:
@@ -169,16 +171,12 @@ def _suggestion(name: str) -> str:
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuse variables that look like a misspelt setting.
-
-    Others are let pass: Kubernetes gives every container ``SDFLOW_..._SERVICE_HOST`` and the like
-    for a service whose name begins with sdflow.
-    """
+    """Refuse variables that are no setting, but for those of a Kubernetes service's name."""
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
-        if variable.startswith(ENV_PREFIX) and name not in JobSettings.model_fields:
-            hint = _suggestion(name)
-            if hint:
-                raise UsageError(
-                    f"{variable} in the environment is not a setting{hint}", item=variable
-                )
+        if not variable.startswith(ENV_PREFIX) or name in JobSettings.model_fields:
+            continue
+        if not _KUBERNETES_SERVICE.search(variable):
+            raise UsageError(
+                f"{variable} in the environment is not a setting{_suggestion(name)}", item=variable
+            )

@@ -40,11 +40,6 @@ class Region:
     height: int
     width: int
 
-    @classmethod
-    def whole(cls, size: Size) -> Region:
-        """All of an image of that size."""
-        return cls(0, 0, size.height, size.width)
-
     @property
     def size(self) -> Size:
         """Height and width."""

@@ -84,9 +84,14 @@ def test_wrong_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDFLOW_TAU", "hot")
     with pytest.raises(UsageError, match=r"SDFLOW_TAU: .*got 'hot'"):
         load_settings(_PLACES)
-    monkeypatch.setenv("SDFLOW_HEAD_SVC_SERVICE_HOST", "10.0.0.1")  # a service in Kubernetes
     monkeypatch.delenv("SDFLOW_TAU")
+    for of_a_service in ("HEAD_SVC_SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_6379_TCP_ADDR"):
+        monkeypatch.setenv(f"SDFLOW_{of_a_service}", "10.0.0.1")  # as Kubernetes sets them
     assert load_settings(_PLACES).tau == 0.8
+    monkeypatch.setenv("SDFLOW_TEMPERATURE", "0.3")
+    with pytest.raises(UsageError, match=r"SDFLOW_TEMPERATURE in the environment is not a setting"):
+        load_settings(_PLACES)
+    monkeypatch.delenv("SDFLOW_TEMPERATURE")
     monkeypatch.setenv("SDFLOW_WOKERS", "3")
     with pytest.raises(UsageError, match=r"SDFLOW_WOKERS .*did you mean 'workers'"):
         load_settings(_PLACES)

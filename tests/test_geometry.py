@@ -43,4 +43,3 @@ def test_relative_region_indexes_the_same_pixels(outer: Region, inner: Region) -
 def test_size_divides_upwards() -> None:
     assert Size(9, 8).divided(4) == Size(3, 2)
     assert Size(9, 8).pixels == 72
-    assert Region.whole(Size(9, 8)) == Region(0, 0, 9, 8)

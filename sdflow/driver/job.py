@@ -65,7 +65,7 @@ def open_job(
 
 
 def read_ledger(target: Store, index: LedgerIndex) -> None:
-    """Take every ledger part into the index, oldest first."""
+    """Take every ledger part into the index, the oldest run first."""
     for info in target.list(keys.LEDGER_PREFIX):
         index.add(decode_lines(target.get(info.key), source=info.key))
 
@@ -75,7 +75,8 @@ def _resolve(
 ) -> PixelParameters:
     tiled = weights.data is not None
     tile = settings.tile or before.get("tile") or weights.tile
-    halo = weights.halo if settings.halo is None else settings.halo
+    halo = settings.halo if settings.halo is not None else before.get("halo")
+    halo = weights.halo if halo is None else halo
     return PixelParameters(
         task=task,
         weights=weights.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import contextmanager
 from dataclasses import replace
 from math import floor
@@ -52,13 +51,12 @@ def worker_pool(
     Raises:
         ClusterError: If Ray cannot be started or reached, or this machine lacks the GPUs.
     """
-    _check_listens(settings.address)
     connected = ray.is_initialized()
     if not connected:
         _connect(settings.address)
     try:
         num_cpus, num_gpus = _shares(settings, needs_gpu=weights is not None)
-        spec = replace(spec, threads=max(1, floor(num_cpus)))
+        spec = replace(spec, threads=max(1, floor(num_cpus)), on_gpu=num_gpus > 0)
         pool = WorkerPool(
             spec, weights, size=settings.workers, num_cpus=num_cpus, num_gpus=num_gpus
         )
@@ -146,20 +144,6 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _check_listens(address: str) -> None:
-    """Refuse at once an address where nobody answers: Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise ClusterError(
-            f"--address {address}: nobody answers there ({error}); is Ray running on that machine?",
-            item="--address",
-        ) from error
-
-
 def _shares(settings: JobSettings, *, needs_gpu: bool) -> tuple[float, float]:
     """Cores and GPUs of one worker."""
     resources = ray.cluster_resources()
@@ -174,5 +158,7 @@ def _shares(settings: JobSettings, *, needs_gpu: bool) -> tuple[float, float]:
             f"GPUs, this machine has {gpus:g}: lower one of the two",
             item="--gpus-per-worker",
         )
+    if settings.address != "local":
+        return 1.0, per_worker  # nodes differ: a worker that wants more may find no place
     share = cores / settings.workers
     return float(floor(share)) if share >= 1 else floor(share * 1000) / 1000, per_worker

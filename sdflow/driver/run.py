@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sdflow.driver.address import check_listens
 from sdflow.driver.job import open_job, read_ledger
 from sdflow.driver.survey import Survey
 from sdflow.driver.tally import Tally
@@ -53,10 +55,12 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
     source_at, target_at = _locations(settings)
     source, target = open_store(source_at), open_store(target_at)
     source.check()
+    check_listens(settings.address)
     weights = find_weights(settings.weights, task, source_at.s3)
     if weights.data is None:
         _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
     parameters = open_job(task, settings, weights, source=source, target=target)
+    target.delete(keys.SUMMARY_KEY)  # a run that breaks off must not leave the last one's
     spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     stop = Flag()
@@ -96,9 +100,9 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
 
 def _locations(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
     options = S3Options(
-        endpoint_url=settings.endpoint_url,
+        endpoint_url=settings.endpoint_url or _from_environment("AWS_ENDPOINT_URL"),
         profile=settings.profile,
-        region=settings.region,
+        region=settings.region or os.environ.get("AWS_REGION"),
         no_sign_request=settings.no_sign_request,
     )
     source, target = StoreLocation(settings.src, options), StoreLocation(settings.dst, options)
@@ -109,6 +113,13 @@ def _locations(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
             item="DST",
         )
     return source, target
+
+
+def _from_environment(name: str) -> str | None:
+    """An endpoint as the AWS SDK finds it, taken here because workers may have none."""
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    return os.environ.get(f"{name}_S3") or os.environ.get(name)
 
 
 @contextmanager

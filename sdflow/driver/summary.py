@@ -61,4 +61,4 @@ def exit_status(*, listed: int, failed: int, stopped: bool, max_failure_rate: fl
     """0 when the job ended well, 3 when more images failed than allowed, 4 when it was stopped."""
     if stopped:
         return 4
-    return 3 if failed > max_failure_rate * listed else 0
+    return 3 if failed and failed / listed > max_failure_rate else 0

@@ -64,7 +64,7 @@ class Survey:
         for info, keeps_full_name in plan_names(self._wanted(), natural_name=self._natural_name):
             self.listed += 1
             line = self._index.find(info.key)
-            if line and (line.etag, line.parameters) == (info.etag, self._parameters.hash):
+            if line and line.settles(info.etag, self._parameters.hash):
                 self._count_finished(line)
                 continue
             item = WorkItem(info.key, info.etag, info.size_bytes, keeps_full_name)

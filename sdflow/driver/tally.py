@@ -68,7 +68,7 @@ class Tally:
         self._target.put(keys.ledger_key(name), encode_lines([line]))
         self._index.bury(line)
 
-    def summary(  # the run's own facts, named at the one call
+    def summary(
         self,
         survey: Survey,
         *,

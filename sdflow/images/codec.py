@@ -113,7 +113,7 @@ def decode(data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
     if info.num_pixels > max_pixels:
         raise TooLargeError(
             f"{key} has {size} = {info.num_pixels} pixels, the limit is {max_pixels}; "
-            "raise it with --max-pixels",
+            "a job with a higher --max-pixels takes it",
             item=key,
         )
     if info.refusal is not None:

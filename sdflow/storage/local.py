@@ -191,7 +191,10 @@ class LocalStore:
         """The path of ``key``, in a folder that exists."""
         path = self._inside(key)
         try:
+            missing = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                _make_durable(folder.parent)
         except (FileExistsError, NotADirectoryError) as error:
             message = f"'{key}' cannot be written: a part of its path is a file"
             raise StorageError(message, item=key) from error

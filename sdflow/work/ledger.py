@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from sdflow.work.shard import WorkItem
 
 
+_NOT_THE_IMAGES_FAULT = frozenset(
+    {"internal", "storage", "storage.denied", "storage.not_found", "storage.transient"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One durable result.
@@ -63,6 +68,15 @@ class LedgerLine:
     outputs: tuple[Output, ...] = ()
     error: str = ""
     message: str = ""
+
+    def settles(self, etag: str, parameters: str) -> bool:
+        """Whether a later run with these parameters has nothing to do for this source.
+
+        A failure that says nothing of the image, such as credentials that ran out, settles
+        nothing: the next run tries again.
+        """
+        same = (self.etag, self.parameters) == (etag, parameters)
+        return same and self.error not in _NOT_THE_IMAGES_FAULT
 
 
 def encode_lines(lines: Iterable[LedgerLine]) -> bytes:

@@ -43,7 +43,7 @@ def plan_names(
         natural_name: Name of a source's result when nothing clashes.
 
     Yields:
-        Every object with whether it keeps its full name; stems in the order of their first key.
+        Every object with whether it keeps its full name; every stem once its last key has passed.
 
     Raises:
         StorageError: If the listing is not sorted.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-_SHARDS_AT_ONCE = 2  # and one thread more, so that a question is answered meanwhile
+_SHARDS_AT_ONCE = 2  # what the scheduler leases to a worker, so that no call waits
 
 
 def start_actor(
@@ -34,6 +34,6 @@ def start_actor(
         num_gpus=num_gpus,
         max_restarts=0,
         max_task_retries=0,
-        max_concurrency=_SHARDS_AT_ONCE + 1,
+        max_concurrency=_SHARDS_AT_ONCE,
     ).remote(spec, weights)
     return handle

@@ -30,7 +30,7 @@ _PRECISIONS = ("auto", "fp32")
 
 
 class TiledEngine:
-    """Runs a model over images of any size with bounded memory.
+    """Runs a model over images of any size; the network never sees more than a tile.
 
     An image is cut into tiles, each with a halo of real neighbouring pixels. With the default halo
     (the reach of the network) the result equals that of the whole image at once; with a smaller one

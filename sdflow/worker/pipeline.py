@@ -10,7 +10,9 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from sdflow.errors import SdflowError
+import numpy as np
+
+from sdflow.errors import SdflowError, TooLargeError
 from sdflow.images.codec import decode, encode, peek
 from sdflow.images.color import join_channels, resize_plane, split_channels
 from sdflow.storage import keys
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from sdflow.images.formats import DecodedImage, Pixels
+    from sdflow.images.formats import DecodedImage, ImageFormat, Metadata, Pixels
     from sdflow.storage.store import Store
     from sdflow.work.parameters import PixelParameters
     from sdflow.work.shard import Shard, WorkItem
 
 IO_THREADS = 8  # of each stage that waits for a store; a store needs as many connections
 
+_MAX_BYTES_PER_PIXEL = 16  # four uncompressed samples of 32 bits
+_MAX_METADATA_BYTES = 64_000_000
 _NotDone: TypeAlias = LedgerLine | Retry
 _NOT_DONE = (LedgerLine, Retry)
 _Ending: TypeAlias = tuple[_NotDone, Totals]
@@ -120,11 +124,11 @@ class Pipeline:
         uploads: list[tuple[WorkItem, Totals, list[Future[Output | _NotDone]]]] = []
         for fetch in as_completed(fetches):
             item, image = fetches.pop(fetch), fetch.result()
-            del fetch  # a finished future keeps its pixels alive
             if isinstance(image, _NOT_DONE):
                 yield image, Totals()
                 continue
             computed = self._caught(item, attempt, self._compute, item, attempt, image)
+            del fetch, image  # or they keep the source's pixels while others are computed
             if isinstance(computed, _NOT_DONE):
                 yield computed, Totals()
             else:
@@ -156,6 +160,12 @@ class Pipeline:
             return self._failure(item, attempt, error)
 
     def _fetch(self, item: WorkItem) -> DecodedImage:
+        if item.size_bytes > _MAX_BYTES_PER_PIXEL * self._max_pixels + _MAX_METADATA_BYTES:
+            raise TooLargeError(
+                f"{item.key} has {item.size_bytes} bytes, more than an image within --max-pixels "
+                f"{self._max_pixels} can have",
+                item=item.key,
+            )
         data = self._source.get(item.key, if_match=item.etag)
         pixels = min(peek(data, key=item.key).num_pixels, self._max_pixels)
         self._decoded_px.acquire(pixels)
@@ -180,7 +190,14 @@ class Pipeline:
                 try:
                     pixels, busy_s = self._draw(item.key, image.pixels, sample)
                     write = self._writers.submit(
-                        self._caught, item, attempt, self._write, key, pixels, image
+                        self._caught,
+                        item,
+                        attempt,
+                        self._write,
+                        key,
+                        pixels,
+                        image.metadata,
+                        image.format,
                     )
                 except BaseException:
                     self._finished_px.release(reserved)
@@ -202,14 +219,18 @@ class Pipeline:
             busy_s = perf_counter() - started
         alpha = rest.alpha
         if alpha is not None:
-            alpha = resize_plane(alpha, height=result.shape[0], width=result.shape[1])
+            height, width = result.shape[:2]
+            if parameters.task == "downscale":  # continued to whole cells, as the colours are
+                missing = (4 * height - alpha.shape[0], 4 * width - alpha.shape[1])
+                alpha = np.pad(alpha, ((0, missing[0]), (0, missing[1])), mode="edge")
+            alpha = resize_plane(alpha, height=height, width=width)
         return join_channels(result, alpha, grey=rest.grey), busy_s
 
-    def _write(self, key: str, pixels: Pixels, image: DecodedImage) -> Output:
+    def _write(self, key: str, pixels: Pixels, metadata: Metadata, source: ImageFormat) -> Output:
         data = encode(
             pixels,
-            image.metadata,
-            format=result_format(image.format, self._parameters.format),
+            metadata,
+            format=result_format(source, self._parameters.format),
             quality=self._parameters.quality,
             key=key,
         )

@@ -27,6 +27,7 @@ class WorkerSpec:
         parameters: Everything that changes pixels.
         max_pixels: Sources with more are refused.
         threads: Cores this worker may use on a CPU.
+        on_gpu: Whether a GPU was reserved for this worker.
     """
 
     source: StoreLocation
@@ -34,6 +35,7 @@ class WorkerSpec:
     parameters: PixelParameters
     max_pixels: int
     threads: int = 1
+    on_gpu: bool = False
 
 
 class Worker:
@@ -74,13 +76,13 @@ class Worker:
         from sdflow.worker.engine import TiledEngine
 
         torch.set_num_threads(max(_MIN_THREADS, spec.threads))
-        if torch.cuda.is_available():
+        if spec.on_gpu:
             self.device = torch.cuda.get_device_name()
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = False
         model = decode_weights({"job.safetensors": weights})
         return TiledEngine(
-            model.to("cuda" if torch.cuda.is_available() else "cpu"),
+            model.to("cuda" if spec.on_gpu else "cpu"),
             tile=spec.parameters.tile,
             halo=spec.parameters.halo,
             precision=spec.parameters.precision,

@@ -35,8 +35,9 @@ def test_defaults_are_resolved_and_recorded() -> None:
 
 def test_tile_of_the_record_outlives_a_new_default() -> None:
     target = MemoryStore()
-    _open(target, _settings(tile=96))
-    assert _open(target, _settings()).tile == 96
+    _open(target, _settings(tile=96, halo=0))
+    parameters = _open(target, _settings())
+    assert (parameters.tile, parameters.halo) == (96, 0)
 
 
 def test_record_that_somebody_broke_is_named() -> None:
@@ -97,3 +98,10 @@ def test_parameters_hash_changes_with_every_parameter() -> None:
 def test_exit_status(failed: int, stopped: bool, rate: float, status: int) -> None:
     found = exit_status(listed=10, failed=failed, stopped=stopped, max_failure_rate=rate)
     assert found == status
+
+
+def test_allowed_share_of_failures_is_exact() -> None:
+    for failed in range(101):
+        rate = failed / 100
+        assert exit_status(listed=100, failed=failed, stopped=False, max_failure_rate=rate) == 0
+    assert exit_status(listed=0, failed=0, stopped=False, max_failure_rate=0) == 0

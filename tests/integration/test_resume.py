@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdflow.errors import UsageError
+from sdflow.errors import StorageError, UsageError
 from sdflow.storage import keys
 from sdflow.storage.local import LocalStore
 from tests.integration.photos import photo_bytes, photos, results, run, write_folder
@@ -65,12 +65,36 @@ def test_changed_settings_are_refused_by_name_and_redone_on_request(
 def test_tile_of_the_job_that_is_there_is_kept(tmp_path: Path, small_weights: str) -> None:
     source, target = write_folder(tmp_path / "in", photos(1, side=12)), tmp_path / "out"
     run("upscale", source, target, weights=small_weights, tile=64, halo=16)
-    assert run("upscale", source, target, weights=small_weights, halo=16).skipped == 1
+    assert run("upscale", source, target, weights=small_weights).skipped == 1
     record = json.loads((target / keys.JOB_KEY).read_bytes())
     assert (record["parameters"]["tile"], record["parameters"]["halo"]) == (64, 16)
     assert record["parameters"]["weights"] != "bicubic"
     assert record["settings"]["tile"] == 64
     assert record["versions"]["sdflow"]
+
+
+def test_failure_that_is_not_the_images_fault_is_tried_again(tmp_path: Path) -> None:
+    source, target = write_folder(tmp_path / "in", photos(2, side=8)), tmp_path / "out"
+    blocked = target / "2024"
+    blocked.parent.mkdir()
+    blocked.write_bytes(b"a file where a folder must be")
+    first = run("upscale", source, target, **BICUBIC)
+    assert (first.done, first.failed, first.exit_status) == (1, 1, 3)
+    (letter,) = results(LocalStore(target)).dead_letters
+    assert letter["error"] == "storage"
+    blocked.unlink()
+    second = run("upscale", source, target, **BICUBIC)
+    assert (second.done, second.skipped, second.failed) == (1, 1, 0)
+    assert results(LocalStore(target)).dead_letters == []
+
+
+def test_run_that_breaks_off_leaves_no_summary_of_the_run_before(tmp_path: Path) -> None:
+    source, target = write_folder(tmp_path / "in", photos(1, side=8)), tmp_path / "out"
+    run("upscale", source, target, **BICUBIC)
+    (target / keys.LEDGER_PREFIX / "zzz.jsonl").write_bytes(b"not a ledger line")
+    with pytest.raises(StorageError, match=r"zzz\.jsonl line 1"):
+        run("upscale", source, target, **BICUBIC)
+    assert not (target / keys.SUMMARY_KEY).exists()
 
 
 def test_archive_that_grew_overwrites_no_result(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from sdflow.storage.local import LocalStore
 from sdflow.storage.s3 import S3Store
-from tests.integration.photos import Results, photos, results, run, write_folder
+from tests.integration.photos import Results, photo_bytes, photos, results, run, write_folder
 from tests.servers.fixtures import Bucket
 
 pytestmark = pytest.mark.ray
 
-_PHOTOS = photos(16)
+_PHOTOS = {**photos(15), "wide.png": photo_bytes(3, kind="PNG", side=200)}
+_TILES = {"tile": 160, "halo": 16}  # the wide photo is cut into four
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def references(
     found = {}
     for task in ("upscale", "downscale"):
         target = tmp_path_factory.mktemp(task) / "out"
-        run(task, source, target, weights=small_weights)
+        run(task, source, target, weights=small_weights, **_TILES)
         found[task] = results(LocalStore(target))
     return found
 
@@ -53,7 +54,7 @@ def _assert_all_done(found: Results) -> None:
 def test_three_actors_make_the_same_bytes_as_one(
     task: str, source: Path, small_weights: str, references: dict[str, Results], tmp_path: Path
 ) -> None:
-    run(task, source, tmp_path / "out", weights=small_weights, workers=3)
+    run(task, source, tmp_path / "out", weights=small_weights, workers=3, **_TILES)
     found = results(LocalStore(tmp_path / "out"))
     _assert_all_done(references[task])
     _assert_all_done(found)
@@ -61,22 +62,22 @@ def test_three_actors_make_the_same_bytes_as_one(
 
 
 @pytest.mark.s3
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("task", "workers"), [("upscale", 1), ("upscale", 3), ("downscale", 3)])
 def test_s3_makes_the_same_bytes_as_a_folder(
-    workers: int, small_weights: str, references: dict[str, Results], s3_bucket: Bucket
+    task: str, workers: int, small_weights: str, references: dict[str, Results], s3_bucket: Bucket
 ) -> None:
     for key, data in _PHOTOS.items():
         s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=f"in/{key}", Body=data)
     place = f"s3://{s3_bucket.name}"
     endpoint = s3_bucket.options.endpoint_url
-    arguments = {"weights": small_weights, "workers": workers, "endpoint_url": endpoint}
-    run("upscale", f"{place}/in/", f"{place}/out/", **arguments)
+    arguments = {"weights": small_weights, "workers": workers, "endpoint_url": endpoint, **_TILES}
+    run(task, f"{place}/in/", f"{place}/out/", **arguments)
     target = S3Store(s3_bucket.name, "out/", s3_bucket.options)
     first = results(target)
     _assert_all_done(first)
-    assert first.outputs == references["upscale"].outputs
+    assert first.outputs == references[task].outputs
 
-    run("upscale", f"{place}/in/", f"{place}/out/", **arguments)
+    run(task, f"{place}/in/", f"{place}/out/", **arguments)
     again = results(target)
     assert (again.summary["done"], again.summary["skipped"]) == (0, len(_PHOTOS))
     assert again.outputs == first.outputs
@@ -85,7 +86,7 @@ def test_s3_makes_the_same_bytes_as_a_folder(
 def _command(source: str, target: str, weights: str, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "jobs.cli", "upscale", source, target),
-        *("--weights", weights, "--log-format", "json", *more),
+        *("--weights", weights, "--tile", "160", "--halo", "16", "--log-format", "json", *more),
     ]
 
 
@@ -108,7 +109,7 @@ def test_killed_at_half_and_run_again_makes_the_same_bytes(
     target = LocalStore(tmp_path / "out")
     command = _command(str(source), target.url, small_weights, "--workers", "2")
     assert _run_until(command, target, len(_PHOTOS) // 2, signal.SIGKILL) == -signal.SIGKILL
-    summary = run("upscale", source, target.url, weights=small_weights, workers=3)
+    summary = run("upscale", source, target.url, weights=small_weights, workers=3, **_TILES)
     found = results(target)
     _assert_all_done(found)
     assert 0 < summary.skipped < len(_PHOTOS)
@@ -124,7 +125,7 @@ def test_killed_on_s3_and_run_again_makes_the_same_bytes(
     endpoint = str(s3_bucket.options.endpoint_url)
     command = _command(str(source), target.url, small_weights, "--endpoint-url", endpoint)
     assert _run_until(command, target, len(_PHOTOS) // 2, signal.SIGKILL) == -signal.SIGKILL
-    run("upscale", source, target.url, weights=small_weights, endpoint_url=endpoint)
+    run("upscale", source, target.url, weights=small_weights, endpoint_url=endpoint, **_TILES)
     found = results(target)
     _assert_all_done(found)
     assert found.outputs == references["upscale"].outputs
@@ -140,7 +141,7 @@ def test_sigterm_ends_with_status_4_and_the_same_command_goes_on(
     stopped = results(target)
     assert stopped.summary["exit_status"] == 4
     assert len(stopped.ledger_keys) == stopped.summary["done"] < len(_PHOTOS)
-    run("upscale", source, target.url, weights=small_weights)
+    run("upscale", source, target.url, weights=small_weights, **_TILES)
     found = results(target)
     _assert_all_done(found)
     assert found.outputs == references["upscale"].outputs

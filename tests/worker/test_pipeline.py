@@ -182,6 +182,24 @@ def test_grey_stays_grey_and_flat_alpha_flat_through_the_network(bench: Bench) -
     assert bench.result("flat.png").getchannel("A").getextrema() == (77, 77)
 
 
+def test_alpha_stays_with_its_colour_whatever_the_size(bench: Bench) -> None:
+    edge = np.zeros((41, 43, 4), np.uint8)
+    edge[:, 20:] = 255
+    edge[17:, :, 3] = edge[17:, :, 0] = 255  # alpha equals red everywhere
+    buffer = io.BytesIO()
+    Image.fromarray(edge).save(buffer, "PNG")
+    item = bench.put("cut.png", buffer.getvalue())
+    bench.run(item, parameters=replace(PARAMETERS, task="downscale"))
+    pixels = np.asarray(bench.result("cut.png")).astype(int)
+    assert pixels.shape == (11, 11, 4)
+    assert np.abs(pixels[..., 3] - pixels[..., 0]).max() < 40  # Lanczos beside bicubic, no shift
+
+
+def test_file_too_long_for_the_allowed_pixels_is_not_even_read(bench: Bench) -> None:
+    report = bench.run(WorkItem("vast.tif", "v", 10**12))
+    assert [line.error for line in report.failed] == ["too_large"]
+
+
 class _FaultyEngine(BicubicEngine):
     """Fails as told, by key."""
 
