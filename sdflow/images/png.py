@@ -28,6 +28,17 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _MAX_INFLATED_BYTES = 1 << 24  # a profile or packet above 16 MiB is an attack, not a profile
 _METRES_PER_INCH = 0.0254
+_PIECE_BYTES = 1 << 20
+# Left, top, step across and step down of every pass of an interlaced image (PNG, section 8.2).
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 def read_info(data: bytes) -> ImageInfo:
@@ -54,9 +65,11 @@ def read_info(data: bytes) -> ImageInfo:
 def unpack(data: bytes) -> Unpacked:
     """Check every CRC and separate the pixels from the metadata; raises BrokenImageError.
 
-    Pillow does not look at the CRC of IDAT, so a flipped bit could pass as a pixel.
+    Pillow does not look at the CRC of IDAT, so a flipped bit could pass as a pixel; and where the
+    stream ends well but early, it makes up black rows.
     """
-    _, _, depth, colour, *_ = _header(data)
+    _, _, depth, colour, *_ = header = _header(data)
+    pixels: list[memoryview] = []
     kept: list[bytes | memoryview] = [SIGNATURE]
     icc = exif = xmp = dpi = transparent = None
     whole = memoryview(data)
@@ -70,6 +83,7 @@ def unpack(data: bytes) -> Unpacked:
         if name == b"tRNS" and colour in (0, 2):
             transparent = _transparent(bytes(body), depth, samples=1 if colour == 0 else 3)
         elif name in _PIXEL_CHUNKS:
+            pixels += [body] if name == b"IDAT" else []
             kept.append(whole[start - 8 : start + size + 4])
         elif name == b"iCCP":
             icc = _inflate(bytes(body).partition(b"\0")[2][1:], "ICC profile")
@@ -81,6 +95,7 @@ def unpack(data: bytes) -> Unpacked:
             x, y, unit = struct.unpack(">IIB", body)
             dpi = (x * _METRES_PER_INCH, y * _METRES_PER_INCH) if unit == 1 else None
         if name == b"IEND":
+            _check_rows(pixels, _stored_bytes(*header))
             return Unpacked(b"".join(kept), Metadata(icc, exif, xmp, dpi), transparent)
     raise BrokenImageError("the file ends before IEND", code="decode.truncated")
 
@@ -119,6 +134,34 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             raise BrokenImageError(f"no chunk at byte {at}")
         yield name, at + 8, size
         at += 12 + size
+
+
+def _stored_bytes(width: int, height: int, depth: int, colour: int, *rest: int) -> int:
+    """How long the inflated pixels are: a filter byte and whole bytes for every row."""
+    bits = depth * (1 if colour == 3 else _CHANNELS[colour])
+    passes = _ADAM7 if rest[-1] else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
+
+
+def _check_rows(parts: list[memoryview], expected_bytes: int) -> None:
+    inflater, found = zlib.decompressobj(), 0
+    try:
+        for part in parts:
+            rest: bytes | memoryview = part
+            while rest and found < expected_bytes:
+                found += len(inflater.decompress(rest, _PIECE_BYTES))
+                rest = inflater.unconsumed_tail
+        if found < expected_bytes:
+            found += len(inflater.flush())
+    except zlib.error as error:
+        raise BrokenImageError(f"the pixels are damaged ({error})") from error
+    if found < expected_bytes:
+        raise BrokenImageError("rows of pixels are missing", code="decode.truncated")
 
 
 def _transparent(body: bytes, depth: int, *, samples: int) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Damaged and hostile files: always one of our errors, never a warning (they are errors here)."""
 
+import struct
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sdflow.errors import DecodeError, TooLargeError
 from sdflow.images.codec import ImageFormat, peek
 
-from .samples import exif, noise, pillow, png, read, tiff, write
+from .samples import exif, noise, pillow, png, png_chunk, read, tiff, write
 
 SAMPLES = {
     **{f"{format}": write(noise(13, 17, 3), format) for format in ImageFormat},
@@ -77,6 +78,33 @@ def test_one_flipped_bit_in_the_pixels_of_a_png_is_found() -> None:
     with pytest.raises(DecodeError, match="checksum in the IDAT chunk") as caught:
         read(bytes(data))
     assert caught.value.code == "decode.corrupt"
+
+
+def test_rows_that_are_missing_from_a_png_are_not_black() -> None:
+    rows = (b"\0" + bytes([200]) * 9) * 6
+    assert (read(png((9, 6), 8, 0, rows)).pixels == 200).all()
+    with pytest.raises(DecodeError, match="rows of pixels are missing") as caught:
+        read(png((9, 6), 8, 0, rows[:-1]))
+    assert caught.value.code == "decode.truncated"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (5, 2), (9, 10), (33, 17)])
+def test_rows_of_an_interlaced_png_are_counted_pass_by_pass(width: int, height: int) -> None:
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)]
+    passes += [(0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    rows = b""
+    for left, top, across, down in passes:
+        columns = len(range(left, width, across))
+        rows += (b"\0" + b"\7" * columns) * len(range(top, height, down)) if columns else b""
+    straight = png((width, height), 8, 0, rows)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
+
+    def interlaced(data: bytes) -> bytes:
+        return data[:8] + png_chunk(b"IHDR", header) + data[33:]
+
+    assert (read(interlaced(straight)).pixels == 7).all()
+    with pytest.raises(DecodeError, match="rows of pixels are missing"):
+        read(interlaced(png((width, height), 8, 0, rows[:-1])))
 
 
 def test_strips_that_are_missing_are_not_black() -> None:

@@ -18,6 +18,7 @@ from sdflow.driver.pool import WorkerPool
 from sdflow.errors import ClusterError
 from sdflow.storage.local import LocalStore
 from sdflow.storage.location import StoreLocation
+from sdflow.work.shard import Shard
 from sdflow.worker.worker import WorkerSpec
 from tests.integration.photos import photos, results, run, write_folder
 from tests.worker.test_pipeline import PARAMETERS
@@ -106,6 +107,7 @@ def test_workers_that_cannot_start_end_the_job_with_their_own_reason(
     pool = WorkerPool(spec, b"no weights", size=1, num_cpus=0.1, num_gpus=0)
     with pytest.raises(ClusterError, match=r"could not start: .*job\.safetensors is damaged"):
         _wait_in_vain(pool)
+    pool.submit("worker-1", Shard(()), "part")  # whose loss was told: there is nobody to send to
     pool.close()
 
 
