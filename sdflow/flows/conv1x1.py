@@ -49,10 +49,10 @@ class InvertibleConv1x1(Transform):
         del context
         return _mix(y, self.inverse_weight()), -self._log_det(y)
 
-    def weight(self) -> Tensor:
-        """W, shape (C, C)."""
-        lower, upper = self._factors()
-        weight: Tensor = self.w_p @ lower @ upper
+    def weight(self, dtype: torch.dtype | None = None) -> Tensor:
+        """W, shape (C, C), multiplied out in ``dtype``; None for that of the parameters."""
+        lower, upper = (factor.to(dtype) for factor in self._factors())
+        weight: Tensor = self.w_p.to(dtype) @ lower @ upper
         return weight
 
     def inverse_weight(self) -> Tensor:

@@ -1,0 +1,116 @@
+"""Flows in their inference form: value only, one direction, in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  # torch's own convention
+
+from sdflow.flows.actnorm import ActNorm
+from sdflow.flows.base import Sequence
+from sdflow.flows.conv1x1 import InvertibleConv1x1
+from sdflow.flows.coupling import AffineCoupling, AffineInjector
+from sdflow.flows.squeeze import Squeeze, Unsqueeze
+from sdflow.model.fuse.affine import Affine
+from sdflow.model.fuse.conv import Conv, Precision, reflect
+from sdflow.model.fuse.coupling import FusedCoupling, FusedInjector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sdflow.flows.base import Transform
+
+Context: TypeAlias = tuple[Any, ...]
+"""What each conditional layer of a flow makes of the features, in the order they run."""
+
+_Op: TypeAlias = "Conv | FusedCoupling | FusedInjector | Callable[[Tensor], Tensor]"
+
+
+class FusedFlow:
+    """A flow in one direction; ActNorms and 1x1 convolutions between couplings are one matrix.
+
+    Args:
+        flow: In its training form.
+        precision: Types to run in.
+        inverse: From the latent to the image.
+        outputs: How many of the last map's first channels are wanted; a coupling after that map
+            that leaves them alone is dropped. None for all.
+    """
+
+    def __init__(
+        self, flow: Sequence, precision: Precision, *, inverse: bool, outputs: int | None = None
+    ) -> None:
+        leaves = list(_leaves(flow))
+        if inverse:
+            leaves.reverse()
+        if outputs is not None and isinstance(leaves[-1], AffineCoupling):
+            leaves.pop()
+        self._ops = list(_ops(leaves, precision, inverse=inverse, outputs=outputs))
+        self._conditional = [
+            op
+            for op in self._ops
+            if isinstance(op, FusedInjector)
+            or (isinstance(op, FusedCoupling) and op.is_conditional)
+        ]
+
+    def context(self, features: Tensor) -> Context:
+        """Everything that the layers need of the features (B, C, H, W), for all samples."""
+        padded = reflect(features)
+        return tuple(op.context(padded) for op in self._conditional)
+
+    def __call__(self, z: Tensor, context: Context = ()) -> Tensor:
+        """Run z (B, C, H, W) through; z itself may be overwritten."""
+        conditions = iter(context)
+        for op in self._ops:
+            if isinstance(op, FusedInjector) or (
+                isinstance(op, FusedCoupling) and op.is_conditional
+            ):
+                op(z, next(conditions))
+            elif isinstance(op, FusedCoupling):
+                op(z)
+            else:
+                z = op(z)
+        return z
+
+
+def _leaves(flow: Transform) -> Iterator[Transform]:
+    if isinstance(flow, Sequence):
+        for part in flow.children():
+            yield from _leaves(cast("Transform", part))
+    else:
+        yield flow
+
+
+def _ops(
+    leaves: list[Transform], precision: Precision, *, inverse: bool, outputs: int | None
+) -> Iterator[_Op]:
+    affine: Affine | None = None
+    for leaf in leaves:
+        if isinstance(leaf, ActNorm | InvertibleConv1x1):
+            one = Affine.of_actnorm(leaf) if isinstance(leaf, ActNorm) else Affine.of_conv1x1(leaf)
+            one = one.inverse() if inverse else one
+            affine = one if affine is None else affine.then(one)
+            continue
+        if affine is not None:
+            yield affine.to_conv(precision.flow)
+            affine = None
+        if isinstance(leaf, AffineCoupling):
+            yield FusedCoupling(leaf, precision, inverse=inverse)
+        elif isinstance(leaf, AffineInjector):
+            yield FusedInjector(leaf, precision, inverse=inverse)
+        elif isinstance(leaf, Squeeze):
+            yield _unsqueeze if isinstance(leaf, Unsqueeze) != inverse else _squeeze
+        else:
+            raise TypeError(f"no inference form of {type(leaf).__name__}")
+    if affine is not None:
+        yield (affine if outputs is None else affine.rows(outputs)).to_conv(precision.flow)
+
+
+def _squeeze(x: Tensor) -> Tensor:
+    return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _unsqueeze(x: Tensor) -> Tensor:
+    return F.pixel_shuffle(x, 2).contiguous(memory_format=torch.channels_last)

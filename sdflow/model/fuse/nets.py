@@ -1,0 +1,155 @@
+"""Feature networks in their inference form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # torch's own convention
+
+from sdflow.model.fuse.conv import (
+    Conv,
+    Precision,
+    make_conv,
+    reflect,
+    reflect_ring_,
+    take_conv,
+    weight_and_bias,
+)
+
+if TYPE_CHECKING:
+    from sdflow.model.encoder import Encoder, ModulatedBlock, Modulation
+    from sdflow.model.layers import CellCondition, ConditionNet, DenseBlock
+
+_SLOPE = 0.2
+_EPS = 1e-6  # of the encoder's soft bound
+
+
+class FusedDenseBlock:
+    """Five convolutions over all before; the residual scale is in the last one's weights."""
+
+    def __init__(self, block: DenseBlock, dtype: torch.dtype, *, scale: float) -> None:
+        convs = [cast("nn.Conv2d", conv) for conv in block.children()]
+        self._inner = [take_conv(conv, dtype) for conv in convs[:-1]]
+        self._last = take_conv(convs[-1], dtype, scale=scale)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape."""
+        seen = x
+        for conv in self._inner:
+            seen = torch.cat([seen, conv(seen, slope=_SLOPE)], dim=1)
+        return self._last(seen).add_(x)
+
+
+class FusedConditionNet:
+    """Features of a condition (B, C, H, W) in the network's type."""
+
+    def __init__(self, net: ConditionNet, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._conv_in = take_conv(net.conv_in, dtype, padding=0)
+        self._trunk = [
+            [
+                FusedDenseBlock(cast("DenseBlock", block), dtype, scale=0.2)
+                for block in rrdb.children()
+            ]
+            for rrdb in net.trunk
+        ]
+        self._conv_trunk = take_conv(net.conv_trunk, dtype, padding=0)
+        self._conv_out1 = take_conv(net.conv_out1, dtype, padding=0)
+        self._conv_out2 = take_conv(net.conv_out2, dtype, padding=0)
+
+    def __call__(self, condition: Tensor) -> Tensor:
+        """Compute the features."""
+        shallow = self._conv_in(reflect(condition.to(self._dtype)))
+        deep = shallow
+        for blocks in self._trunk:
+            out = deep
+            for block in blocks:
+                out = block(out)
+            deep = torch.add(deep, out, alpha=0.2)
+        features = self._conv_trunk(reflect(deep)).add_(shallow)
+        features = self._conv_out1(reflect(features), slope=_SLOPE)
+        return self._conv_out2(reflect(features))
+
+
+class FusedCellCondition:
+    """A condition net whose features are gathered into 2x2 cells: (B, C, H/2, W/2)."""
+
+    def __init__(self, condition: CellCondition, dtype: torch.dtype) -> None:
+        self._net = FusedConditionNet(condition.net, dtype)
+        self._conv = take_conv(condition.conv, dtype, padding=0)
+
+    def __call__(self, condition: Tensor) -> Tensor:
+        """Compute the features of every cell."""
+        cells = F.pixel_unshuffle(self._net(condition), 2)
+        return self._conv(cells, slope=_SLOPE)
+
+
+class FusedEncoder:
+    """LR image (B, 3, h, w) to content latent in the flow's type."""
+
+    def __init__(self, encoder: Encoder, precision: Precision) -> None:
+        dtype = precision.net
+        self._dtype = precision
+        self._conv_in = take_conv(encoder.conv_in, dtype)
+        self._modulations = [
+            take_conv(cast("nn.Conv2d", conv), dtype) for conv in encoder.modulations
+        ]
+        self._trunk = [
+            _FusedModulatedBlock(cast("ModulatedBlock", block), dtype) for block in encoder.trunk
+        ]
+        self._conv_out1 = take_conv(encoder.conv_out1, dtype, padding=0)
+        self._conv_out2 = take_conv(encoder.conv_out2, precision.flow, padding=0)
+
+    def __call__(self, lr: Tensor) -> Tensor:
+        """Extract the content."""
+        # Every tensor carries a ring of one reflected pixel, so that no layer copies to pad.
+        padded = reflect(lr.to(self._dtype.net))
+        shallow = reflect_ring_(self._conv_in(padded, slope=_SLOPE))
+        modulation = shallow
+        for conv in self._modulations:
+            modulation = reflect_ring_(conv(modulation, slope=_SLOPE))
+        deep = shallow
+        for block in self._trunk:
+            deep = block(deep, modulation)
+        features = self._conv_out1(deep.add_(shallow), slope=_SLOPE)
+        return self._conv_out2(features.to(self._dtype.flow))
+
+
+class _FusedModulatedBlock:
+    """x + 0.1 conv(mod2(lrelu(conv(mod1(x))))), bounds and factors folded into the weights.
+
+    With the bound b = e^a a modulation is x b tanh(s / (b + 1e-6)) + t, and tanh(v) is
+    2 (sigmoid(2 v) - 1/2), which takes a third of the time. The convolution after it gets the
+    factor 2 b, the 1x1 convolution before it 2 / (b + 1e-6) for s and 1 / (2 b) for t.
+    """
+
+    def __init__(self, block: ModulatedBlock, dtype: torch.dtype) -> None:
+        self._affine1, bound1 = _fold_modulation(block.modulation1, dtype)
+        self._affine2, bound2 = _fold_modulation(block.modulation2, dtype)
+        self._conv1 = _scaled_input(block.conv1, bound1, 1.0, dtype)
+        self._conv2 = _scaled_input(block.conv2, bound2, 0.1, dtype)
+
+    def __call__(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape, reflected ring included."""
+        scale, shift = self._affine1(modulation).chunk(2, dim=1)
+        h = torch.addcmul(shift, x, scale.sigmoid().sub_(0.5))
+        h = reflect_ring_(self._conv1(h, slope=_SLOPE))
+        scale, shift = self._affine2(modulation).chunk(2, dim=1)
+        h = self._conv2(torch.addcmul(shift, h, scale.sigmoid().sub_(0.5)))
+        return reflect_ring_(h.add_(x))
+
+
+def _fold_modulation(modulation: Modulation, dtype: torch.dtype) -> tuple[Conv, Tensor]:
+    bound = modulation.log_scale.double().exp()
+    weight, bias = weight_and_bias(modulation.affine)
+    half = weight.shape[0] // 2
+    factor = torch.cat([(2 / (bound + _EPS)).expand(half), (0.5 / bound).expand(half)])
+    conv = make_conv(weight * factor[:, None, None, None], bias * factor, dtype)
+    return conv, 2 * bound
+
+
+def _scaled_input(conv: nn.Conv2d, factor: Tensor, scale: float, dtype: torch.dtype) -> Conv:
+    weight, bias = weight_and_bias(conv)
+    return make_conv(weight * factor * scale, bias * scale, dtype, padding=1)
