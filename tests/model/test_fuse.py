@@ -42,7 +42,9 @@ def test_inference_form_equals_training_form(
 ) -> None:
     exact = copy.deepcopy(_model(config)).double()
     flow = torch.float64 if net == torch.float64 else torch.float32
-    fused = FusedSDFlow(_model(config) if net != torch.float64 else exact, net_dtype=net, flow_dtype=flow)
+    fused = FusedSDFlow(
+        _model(config) if net != torch.float64 else exact, net_dtype=net, flow_dtype=flow
+    )
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         for height, width in ((2, 2), (3, 7), (10, 14)):
