@@ -65,10 +65,12 @@ class JobSettings(BaseSettings):
         ge=0,
         description="GPUs of one worker, may be a fraction; default 1 where there is one",
     )
-    precision: Literal["auto", "fp32"] = Field("auto", description="auto (= fp32) or fp32")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto = bf16 where device and calibrated weights allow it, else fp32"
+    )
     tile: int | None = Field(None, ge=1, description="side of a tile in LR pixels; default auto")
     halo: int | None = Field(
-        None, ge=0, description="LR pixels around a tile; default the network's reach"
+        None, ge=0, description="LR pixels around a tile; default what the weights need"
     )
     format: Literal["keep", "png", "jpeg", "webp", "tiff"] = Field(
         "keep", description="format of the results"

@@ -13,6 +13,7 @@
     │   ├── PreconditionError      the object is no longer the version asked for
     │   ├── InvalidKeyError        a key that would leave its prefix
     │   └── TransientStorageError  throttling, 5xx, reset, short body: try again
+    ├── OutOfMemoryError           not even one small tile fits: try again elsewhere
     └── ImageError                 one image cannot be done: a dead letter, the job goes on
         ├── DecodeError            decode.empty, .truncated, .corrupt or .unsupported
         ├── EncodeError            encode.unsupported
@@ -142,3 +143,10 @@ class NonFiniteError(ImageError):
     """The network produced NaN or infinity."""
 
     code = "nan"
+
+
+class OutOfMemoryError(SdflowError):
+    """Not even one small tile fits into the memory of the device, or of the processor."""
+
+    code = "oom"
+    transient = True

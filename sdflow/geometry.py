@@ -74,6 +74,16 @@ class Region:
         """The same rectangle counted from the corner of ``origin``."""
         return Region(self.y - origin.y, self.x - origin.x, self.height, self.width)
 
+    def moved_by(self, origin: Region) -> Region:
+        """The same rectangle, counted from where ``origin`` counts its own corner."""
+        return Region(self.y + origin.y, self.x + origin.x, self.height, self.width)
+
+    def intersection(self, other: Region) -> Region | None:
+        """What both share; None where that is nothing."""
+        top, left = max(self.y, other.y), max(self.x, other.x)
+        height, width = min(self.bottom, other.bottom) - top, min(self.right, other.right) - left
+        return Region(top, left, height, width) if height > 0 and width > 0 else None
+
     def contains(self, other: Region) -> bool:
         """Whether ``other`` lies inside."""
         return (

@@ -132,6 +132,17 @@ class Driver:
                     self._tally.add_dead_letter(command)
 
 
+def cluster_gpus(address: str) -> float:
+    """GPUs of a running cluster; this process stays connected to it.
+
+    Raises:
+        ClusterError: If it cannot be reached.
+    """
+    if not ray.is_initialized():
+        _connect(address)
+    return float(ray.cluster_resources().get("GPU", 0.0))
+
+
 def _connect(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}

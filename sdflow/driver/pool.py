@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from sdflow.worker.actor import start_actor
 
 if TYPE_CHECKING:
     from sdflow.work.shard import Shard
+    from sdflow.worker.limits import Limits
     from sdflow.worker.worker import WorkerSpec
 
 _MAX_FAILED_STARTS = 3  # in a row, before the job is given up
@@ -48,9 +50,15 @@ class WorkerPool:
         self._failed_starts = 0
         self._actors: dict[str, Any] = {}
         self._calls: dict[Any, tuple[str, Shard | None]] = {}
-        self.devices: set[str] = set()
+        self._kinds: dict[str, str] = {}
+        self._limits: dict[str, Limits] = {}
         for _ in range(size):
             self._start()
+
+    @property
+    def devices(self) -> set[str]:
+        """Kinds of device that workers have been on."""
+        return set(self._kinds.values())
 
     def submit(self, worker: str, shard: Shard, ledger_name: str) -> None:
         """Send a shard to a worker; one that was lost meanwhile is not sent anything.
@@ -81,7 +89,8 @@ class WorkerPool:
 
     def _start(self) -> None:
         worker = f"worker-{next(self._numbers)}"
-        self._actors[worker] = start_actor(self._spec, self._weights, **self._resources)
+        spec = replace(self._spec, limits=self._limits)
+        self._actors[worker] = start_actor(spec, self._weights, **self._resources)
         self._calls[self._actors[worker].describe.remote()] = (worker, None)
 
     def _take(self, call: Any) -> Event | None:  # noqa: ANN401  # an ObjectRef
@@ -97,9 +106,11 @@ class WorkerPool:
         except RayError as error:  # died, unreachable, out of memory, its node gone
             return self._lose(worker, error, started=shard is not None)
         if shard is not None:
+            if result.limits is not None:  # for workers to come on this kind of device
+                self._limits[self._kinds[worker]] = result.limits
             return ShardFinished(worker, shard, result)
         self._failed_starts = 0
-        self.devices.add(result)
+        self._kinds[worker] = result
         return WorkerJoined(worker)
 
     def _lose(self, worker: str, error: BaseException, *, started: bool) -> Event | None:

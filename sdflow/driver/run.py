@@ -56,7 +56,7 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
     source, target = open_store(source_at), open_store(target_at)
     source.check()
     check_listens(settings.address)
-    weights = find_weights(settings.weights, task, source_at.s3)
+    weights = find_weights(settings, task, source_at.s3)
     if weights.data is None:
         _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
     parameters = open_job(task, settings, weights, source=source, target=target)

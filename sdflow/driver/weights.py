@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from sdflow.errors import NotFoundError, WeightsError
 from sdflow.storage.location import StoreLocation, open_store
 
 if TYPE_CHECKING:
+    from sdflow.config import JobSettings
     from sdflow.storage.location import S3Options
     from sdflow.work.parameters import Task
 
 BICUBIC = "bicubic"
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,9 @@ class JobWeights:
     Attributes:
         name: SHA-256 of the weights, or ``bicubic``.
         data: One-file weights to send to workers; None for bicubic.
-        tile: Default tile in LR pixels; None for bicubic.
-        halo: Default halo in LR pixels; None for bicubic.
-        precision: What ``auto`` means.
+        tile: Most efficient tile in LR pixels; None for bicubic.
+        halo: Halo in LR pixels that these weights need; None for bicubic.
+        precision: What the setting means for these weights on these devices.
     """
 
     name: str
@@ -34,33 +38,61 @@ class JobWeights:
     precision: str = "fp32"
 
 
-def find_weights(setting: str, task: Task, options: S3Options) -> JobWeights:
-    """Read and check the weights that ``--weights`` names.
+def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWeights:
+    """Read and check the weights that ``--weights`` names, and resolve what depends on them.
 
     Args:
-        setting: ``bicubic``, ``default``, a path or an ``s3://`` address. No trained weights are
-            bundled yet, so ``default`` is bicubic.
-        task: Direction, whose reach is the default halo.
+        settings: ``weights`` is ``bicubic``, ``default``, a path or an ``s3://`` address. No
+            trained weights are bundled yet, so ``default`` is bicubic.
+        task: Direction.
         options: How to reach S3.
 
     Raises:
         WeightsError: If they are missing, damaged or of another network.
         StorageError: If the store refuses.
     """
-    if setting in (BICUBIC, "default"):
+    if settings.weights in (BICUBIC, "default"):
         return JobWeights(BICUBIC)
+    import torch
+
+    from sdflow.model.calibration import widest_halo
     from sdflow.model.checkpoint import decode_weights, encode_safetensors, weights_hash
     from sdflow.worker.engine import DEFAULT_TILE_PX
+    from sdflow.worker.precision import resolve_precision
 
-    model = decode_weights(_read(setting, options))
-    requirement = getattr(model.config, task)
-    step = requirement.multiple_of
+    model = decode_weights(_read(settings.weights, options))
+    on_gpu = _on_gpu(settings)
+    if model.calibration is None:
+        halo = widest_halo(getattr(model.config, task))
+        _log.warning(
+            "weights are not calibrated: float32 and the widest halo; "
+            "'sdflow weights calibrate IN OUT' makes jobs faster",
+            halo=halo,
+        )
+    else:
+        halo = getattr(model.calibration, task).halo
     return JobWeights(
         name=weights_hash(model),
         data=encode_safetensors(model),
-        tile=DEFAULT_TILE_PX,
-        halo=-(-requirement.reach // step) * step,
+        tile=DEFAULT_TILE_PX["cuda" if on_gpu else "cpu"],
+        halo=halo,
+        precision=resolve_precision(
+            settings.precision, model.calibration, torch.device("cuda" if on_gpu else "cpu")
+        ),
     )
+
+
+def _on_gpu(settings: JobSettings) -> bool:
+    """Whether this job's workers will have GPUs."""
+    if settings.gpus_per_worker is not None:
+        return settings.gpus_per_worker > 0
+    if settings.address == "local":
+        import torch
+
+        return torch.cuda.is_available()
+    from sdflow.driver.loop import cluster_gpus
+
+    return cluster_gpus(settings.address) > 0
 
 
 def _read(setting: str, options: S3Options) -> dict[str, bytes]:

@@ -129,6 +129,11 @@ class DecodedImage:
     format: ImageFormat
     metadata: Metadata
 
+    @property
+    def num_pixels(self) -> int:
+        """Height times width."""
+        return int(self.pixels.shape[0] * self.pixels.shape[1])
+
 
 class BrokenImageError(Exception):
     """Bytes that a format's reader cannot follow; ``codec`` adds the key (``DecodeError``).

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdflow.errors import WeightsError
+from sdflow.model.calibration import Calibration
 from sdflow.model.config import PAPER, ModelConfig
 from sdflow.model.official import OFFICIAL_FILES, from_official, to_official
 from sdflow.model.sdflow import SDFlow
@@ -61,15 +62,18 @@ def decode_weights(files: Mapping[str, bytes]) -> SDFlow:
     Raises:
         WeightsError: If the content is damaged, holds code, or is of another network.
     """
+    calibration: object = None
     if len(files) == 1:
         ((name, data),) = files.items()
-        config, state = _decode_safetensors(name, data)
+        config, state, calibration = _decode_safetensors(name, data)
     else:
         config, state = PAPER, _decode_official(files)
     with torch.device("meta"):
         model = SDFlow(config)
     _check_state(state, model.state_dict(), ", ".join(files))
     model.load_state_dict(state, assign=True)
+    if calibration is not None:
+        model.calibration = _checked(calibration, model)
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -78,6 +82,9 @@ def encode_safetensors(model: SDFlow) -> bytes:
     from safetensors.torch import save  # only needed to write files
 
     metadata = {"format": _FORMAT, "config": json.dumps(model.config.to_dict())}
+    if model.calibration is not None:
+        record = {"weights": weights_hash(model), "directions": model.calibration.to_dict()}
+        metadata["calibration"] = json.dumps(record)
     return save(_portable_state(model), metadata)
 
 
@@ -110,6 +117,18 @@ def weights_hash(model: SDFlow) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _checked(record: object, model: SDFlow) -> Calibration:
+    """A calibration, if it is of these very weights and can be true."""
+    if not isinstance(record, dict) or record.get("weights") != weights_hash(model):
+        raise WeightsError(
+            "the file's calibration is of other weights: calibrate it again with "
+            "sdflow weights calibrate IN OUT"
+        )
+    calibration = Calibration.from_dict(record.get("directions"))
+    calibration.check(model.config)
+    return calibration
 
 
 def _portable_state(model: SDFlow) -> dict[str, Tensor]:
@@ -149,7 +168,7 @@ def _unpickle(name: str, data: bytes) -> dict[str, Tensor]:
     return tensors
 
 
-def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, Tensor]]:
+def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, Tensor], object]:
     from safetensors import SafetensorError  # only needed to read such files
     from safetensors.torch import load
 
@@ -158,6 +177,7 @@ def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, 
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         sizes = json.loads(metadata["config"])
+        calibration = json.loads(metadata.get("calibration", "null"))
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{name} is damaged or no safetensors file", item=name) from error
     except KeyError as error:
@@ -166,7 +186,7 @@ def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, 
         ) from error
     if metadata.get("format") != _FORMAT or not isinstance(sizes, dict):
         raise WeightsError(f"{name} is not in the {_FORMAT} layout", item=name)
-    return ModelConfig.from_dict(sizes), state
+    return ModelConfig.from_dict(sizes), state, calibration
 
 
 def _check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:

@@ -87,6 +87,13 @@ class ModelConfig:
         cells = _STEP_REACH * self.deg_steps + _STEP_REACH * self.flow_steps
         return SizeRequirement(2, 4, body + condition + 2 * cells + 1)
 
+    @property
+    def peak_values_per_px(self) -> int:
+        """About how many values upscaling holds for every LR pixel at its peak."""
+        shared = self.hf_steps * (2 * 45 + self.coupling_width)
+        dense = 3 * (self.condition_width + 4 * self.condition_growth)
+        return shared + dense + 2 * 4 * self.coupling_width
+
     def to_dict(self) -> dict[str, int]:
         """Every size by name, as stored in a weights file."""
         return asdict(self)

@@ -17,6 +17,8 @@ from sdflow.model.hr_flow import HRFlow
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sdflow.model.calibration import Calibration
+
 
 class SDFlow(nn.Module):
     """Four networks around one content latent z_c of shape (B, 3, h, w).
@@ -37,6 +39,7 @@ class SDFlow(nn.Module):
         self.content_flow = ContentFlow(config)
         self.deg_flow = DegFlow(config)
         self.encoder = Encoder(config)
+        self.calibration: Calibration | None = None
 
     @classmethod
     def load(

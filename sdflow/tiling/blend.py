@@ -9,46 +9,61 @@ import numpy as np
 from sdflow.tiling.grid import Grid, blend_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from numpy.typing import NDArray
 
 
-def merge_bands(
-    cores: Iterable[NDArray[np.float32]], grid: Grid, *, scale: int
-) -> Iterator[NDArray[np.float32]]:
-    """Merge the results of all tiles, in order, into finished bands of rows.
+class BandMerger:
+    """Takes the results of all tiles, in order, and gives finished bands of rows.
+
+    Memory holds one row of tiles, whatever the image's height.
 
     Args:
-        cores: Results of the tiles' cores in the order of ``grid.tiles()``, each float32
-            (core height times scale, core width times scale, channels).
-        grid: The plan the tiles came from.
+        grid: The plan the tiles come from.
         scale: Output pixels per grid pixel.
-
-    Yields:
-        Bands (rows, width times scale, channels) from top to bottom that together are the image.
-        Memory holds one row of tiles, whatever the image's height.
     """
-    results = iter(cores)
-    row_weights = blend_weights(grid.rows, grid.overlap, scale)
-    column_weights = blend_weights(grid.columns, grid.overlap, scale)
-    carry: NDArray[np.float32] | None = None
-    for index, (row, down) in enumerate(zip(grid.rows, row_weights, strict=True)):
-        band: NDArray[np.float32] | None = None
-        for column, across in zip(grid.columns, column_weights, strict=True):
-            core = next(results)
-            if band is None:
-                band = np.zeros((len(down), grid.size.width * scale, core.shape[2]), np.float32)
-            left = column.core_start * scale
-            weight = np.outer(down, across).astype(np.float32)[:, :, None]
-            band[:, left : left + len(across)] += core * weight
+
+    def __init__(self, grid: Grid, *, scale: int) -> None:
+        self._grid = grid
+        self._scale = scale
+        self._down = blend_weights(grid.rows, grid.overlap, scale)
+        self._across = blend_weights(grid.columns, grid.overlap, scale)
+        self._next = 0
+        self._band: NDArray[np.float32] | None = None
+        self._carry: NDArray[np.float32] | None = None
+
+    def add(self, core: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Take the next tile's result.
+
+        Args:
+            core: Float32 (core height times scale, core width times scale, channels), in the
+                order of ``grid.tiles()``.
+
+        Returns:
+            With the last tile of a row, the next band (rows, width times scale, channels): all
+            bands from top to bottom together are the image. None otherwise.
+        """
+        row, column = divmod(self._next, len(self._grid.columns))
+        self._next += 1
+        down, across = self._down[row], self._across[column]
+        if self._band is None:
+            shape = (len(down), self._grid.size.width * self._scale, core.shape[2])
+            self._band = np.zeros(shape, np.float32)
+        left = self._grid.columns[column].core_start * self._scale
+        weight = np.outer(down, across).astype(np.float32)[:, :, None]
+        self._band[:, left : left + len(across)] += core * weight
+        return self._finish(row) if column == len(self._grid.columns) - 1 else None
+
+    def _finish(self, row: int) -> NDArray[np.float32]:
+        band, rows = self._band, self._grid.rows
         if band is None:
-            return
-        if carry is not None:
-            band[: len(carry)] += carry
-        is_last = index == len(grid.rows) - 1
+            raise ValueError("no tile was added")
+        if self._carry is not None:
+            band[: len(self._carry)] += self._carry
+        is_last = row == len(rows) - 1
         finished = (
-            len(down) if is_last else (grid.rows[index + 1].core_start - row.core_start) * scale
+            len(band)
+            if is_last
+            else (rows[row + 1].core_start - rows[row].core_start) * self._scale
         )
-        carry = band[finished:]
-        yield band[:finished]
+        self._band, self._carry = None, band[finished:]
+        return band[:finished]

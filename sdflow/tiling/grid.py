@@ -34,7 +34,7 @@ class Tile:
     """A rectangle that goes through the network at once: a core and the halo around it.
 
     Attributes:
-        window: Core and halo, clipped at the image's border.
+        window: Core and halo.
         core: The part whose result is used.
     """
 
@@ -71,8 +71,8 @@ def plan_grid(size: Size, *, tile: int, halo: int, overlap: int, multiple_of: in
 
     Args:
         size: Of the image; both sides multiples of ``multiple_of``.
-        tile: Largest side of a core.
-        halo: Real neighbouring pixels around every core, fewer only at the image's border.
+        tile: Side of the core of a tile amid the image; a border tile's core is longer.
+        halo: Fewest real neighbouring pixels around every core, but for the image's border.
         overlap: Pixels that neighbouring cores share.
         multiple_of: All edges lie on this grid.
 
@@ -99,27 +99,33 @@ def plan_grid(size: Size, *, tile: int, halo: int, overlap: int, multiple_of: in
 def plan_axis(
     length: int, *, tile: int, halo: int, overlap: int, multiple_of: int
 ) -> tuple[Span, ...]:
-    """Plan one axis: cores of nearly equal length, as few as ``tile`` allows.
+    """Plan one axis: windows of one length, ``tile`` and a halo on both sides, evenly placed.
 
-    An axis that fits into one window whole is one span: no halo is computed twice. Every pixel
-    belongs to one core, or to two neighbouring ones within their overlap, and every core has its
-    whole halo wherever the image has one.
+    All windows are equally long, so that tiles of different images can share a batch, whose shape
+    never depends on who else is in it. At the image's border a window lies inside, not clipped. An
+    axis that fits into one window whole is one span: no halo is computed twice. Every pixel belongs
+    to one core, or to two neighbouring ones within their overlap, and every core has its whole halo
+    wherever the image has one.
 
     Raises:
         ValueError: If ``length`` is not a positive multiple of ``multiple_of``.
     """
     if length < 1 or length % multiple_of:
         raise ValueError(f"length must be a positive multiple of {multiple_of}: {length}")
-    if length <= tile + 2 * halo:
+    window = tile + 2 * halo
+    if length <= window:
         return (Span(0, length, 0, length),)
-    count = -(-(length - overlap) // (tile - overlap))
-    stride = -(-(length - overlap) // (count * multiple_of)) * multiple_of
-    cores = [
-        (start, min(start + stride + overlap, length))
-        for start in range(0, length - overlap, stride)
+    steps = (length - window) // multiple_of
+    gaps = -(-(length - window) // (tile - overlap))
+    starts = [steps * index // gaps * multiple_of for index in range(gaps + 1)]
+    # Neighbours share their overlap in the middle of what both could give.
+    seams = [
+        (before + window + after - overlap) // (2 * multiple_of) * multiple_of
+        for before, after in pairwise(starts)
     ]
+    cores = zip([0, *seams], [*(seam + overlap for seam in seams), length], strict=True)
     return tuple(
-        Span(max(0, start - halo), min(length, stop + halo), start, stop) for start, stop in cores
+        Span(start, start + window, *core) for start, core in zip(starts, cores, strict=True)
     )
 
 

@@ -57,6 +57,7 @@ class LedgerLine:
         outputs: What was written, for ``done``.
         error: Stable code, for ``failed``.
         message: What a person should know, for ``failed``.
+        note: What had to be given up for memory, for ``done``; pixels may differ by a level.
     """
 
     key: str
@@ -68,6 +69,7 @@ class LedgerLine:
     outputs: tuple[Output, ...] = ()
     error: str = ""
     message: str = ""
+    note: str = ""
 
     def settles(self, etag: str, parameters: str) -> bool:
         """Whether a later run with these parameters has nothing to do for this source.

@@ -7,15 +7,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdflow.images.color import resize_pixels
+from sdflow.worker.photo import Drawing, Drawn, Photo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
+
+    from sdflow.errors import SdflowError
 
 SCALE = 4
 
 
 class BicubicEngine:
     """Resizes by 4 with Pillow's bicubic filter; every sample of an image is the same."""
+
+    batch_px = 1  # nothing is gained by taking images together
+    limits = None
+
+    def draw(
+        self, drawing: Drawing, photos: Sequence[Photo]
+    ) -> Iterator[tuple[int, Drawn | SdflowError]]:
+        """Outputs of several photos, one after the other, as ``TiledEngine.draw``."""
+        run = self.upscale if drawing.task == "upscale" else self.downscale
+        for index, photo in enumerate(photos):
+            samples = [
+                run(photo.pixels, key=photo.key, seed=drawing.seed, tau=drawing.tau, sample=sample)
+                for sample in drawing.samples
+            ]
+            yield index, Drawn(tuple(samples))
 
     def upscale(
         self, image: NDArray[Any], *, key: str, seed: int = 0, tau: float = 0.8, sample: int = 0

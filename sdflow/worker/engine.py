@@ -1,47 +1,59 @@
-"""The model on a device: images of any size in, images out, tile by tile."""
+"""Images of any size in, images out: tiles, batches, and what to do when memory or numbers fail."""
 
 from __future__ import annotations
 
+import os
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sdflow.errors import NonFiniteError, UsageError
-from sdflow.geometry import Region, Size
-from sdflow.images.tensor import from_network, read_window, to_network, to_pixels
-from sdflow.noise import NoiseKey, component, gaussian_field
-from sdflow.tiling.blend import merge_bands
-from sdflow.tiling.grid import Grid, Tile, plan_grid
+from sdflow.errors import SdflowError, UsageError
+from sdflow.geometry import Size
+from sdflow.tiling.grid import Grid, plan_grid
+from sdflow.worker.assembly import Assembly
+from sdflow.worker.limits import Limits
+from sdflow.worker.network import SCALE, Network, TileResult, TileWork
+from sdflow.worker.photo import Drawing, Drawn, Photo
+from sdflow.worker.precision import PRECISIONS, resolve_precision
+from sdflow.worker.runner import TileRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from sdflow.model.config import SizeRequirement
     from sdflow.model.sdflow import SDFlow
+    from sdflow.work.parameters import Task
 
-SCALE = 4
-DEFAULT_TILE_PX = 512
-_BLEND_PX = 8  # shared by neighbouring tiles whose halo is smaller than the network's reach
-_PRECISIONS = ("auto", "fp32")
+DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
+"""Side of a tile's core that is most efficient on a kind of device, its halo included."""
+
+_BATCH_PX = {"cpu": 1 << 16, "cuda": 1 << 20}  # LR pixels beyond which a batch gains nothing
+_BLEND_PX = 8  # shared by neighbouring tiles whose halo is smaller than the weights need
 
 
 class TiledEngine:
-    """Runs a model over images of any size; the network never sees more than a tile.
+    """Runs a model over images of any size; the network never sees more than a batch of tiles.
 
-    An image is cut into tiles, each with a halo of real neighbouring pixels. With the default halo
-    (the reach of the network) the result equals that of the whole image at once; with a smaller one
-    neighbouring tiles are blended. Noise and degradation component depend on the seed, the key and
-    the sample alone, so the same call gives the same pixels on any worker.
+    An image is cut into tiles of one size, each with a halo of real neighbouring pixels. With the
+    default halo (the one the weights were calibrated with, else the network's reach) the result
+    equals that of the whole image at once; with a smaller one neighbouring tiles are blended. Noise
+    and degradation component depend on the seed, the key and the sample alone, and no bit on who
+    shares a batch, so the same call gives the same pixels on any worker.
+
+    Where memory runs out the engine steps back (``Limits``) and goes on with the tile at hand.
+    Where the network gives NaN or infinity in half precision, the tile is done again in float32.
 
     Args:
         model: The model, on the device where it shall run.
         tile: Side of a tile's core in LR pixels; None chooses.
-        halo: Neighbouring LR pixels around a core; None takes the network's reach.
-        precision: ``fp32`` or ``auto`` (the same for now): the type the model has.
+        halo: Neighbouring LR pixels around a core; None chooses.
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the device has it and the
+            weights were calibrated to lose less than 45 dB by it.
+        limits: What is known to fit; None for no limits yet.
 
     Raises:
         UsageError: If tile, halo or precision cannot be used.
@@ -53,18 +65,34 @@ class TiledEngine:
         tile: int | None = None,
         halo: int | None = None,
         precision: str = "fp32",
+        limits: Limits | None = None,
     ) -> None:
-        if precision not in _PRECISIONS:
-            raise UsageError(f"precision {precision!r} is not one of {', '.join(_PRECISIONS)}")
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         if tile is not None and tile < 1:
             raise UsageError(f"tile must be at least 1 LR pixel, not {tile}", item="--tile")
         if halo is not None and halo < 0:
             raise UsageError(f"halo must not be negative, not {halo}", item="--halo")
+        network = Network(model)
         self._model = model
-        self._tile = tile or DEFAULT_TILE_PX
+        self._tile = tile or DEFAULT_TILE_PX.get(network.device.type, DEFAULT_TILE_PX["cpu"])
         self._halo = halo
-        parameter = next(model.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
+        self._runner = TileRunner(
+            network,
+            resolve_precision(precision, model.calibration, network.device),
+            limits or Limits(_batch_px(model, network.device)),
+            self._pieces,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """What is known to fit by now."""
+        return self._runner.limits
+
+    @property
+    def batch_px(self) -> int:
+        """LR pixels that are worth computing together."""
+        return self._runner.limits.batch_px
 
     def upscale(
         self, image: NDArray[Any], *, key: str, seed: int = 0, tau: float = 0.8, sample: int = 0
@@ -83,18 +111,10 @@ class TiledEngine:
 
         Raises:
             NonFiniteError: If the network gives NaN or infinity.
+            OutOfMemoryError: If not even one small tile fits.
             ValueError: If ``image`` or ``tau`` is not as above.
         """
-        size = _checked_size(image)
-        owner = NoiseKey(seed, key, sample)
-
-        def run(window: Region) -> Tensor:
-            lr = self._read(image, window)
-            noise = gaussian_field(owner, window, 45, device=self._device)
-            return self._model.upscale(lr, tau=tau, noise=noise[None].to(self._dtype))
-
-        grid = self._plan(size, self._model.config.upscale)
-        return self._run(grid, run, image, size.scaled(SCALE), scale=SCALE, key=key)
+        return self._one(Drawing("upscale", seed, tau, (sample,)), Photo(key, image))
 
     def downscale(
         self, image: NDArray[Any], *, key: str, seed: int = 0, tau: float = 0.8, sample: int = 0
@@ -113,75 +133,148 @@ class TiledEngine:
 
         Raises:
             NonFiniteError: If the network gives NaN or infinity.
+            OutOfMemoryError: If not even one small tile fits.
             ValueError: If ``image`` or ``tau`` is not as above.
         """
-        size = _checked_size(image).divided(SCALE)
-        owner = NoiseKey(seed, key, sample)
-        kind = component(owner, self._model.config.mixture_components)
-        kinds = torch.tensor([kind], device=self._device)
+        return self._one(Drawing("downscale", seed, tau, (sample,)), Photo(key, image))
 
-        def run(window: Region) -> Tensor:
-            hr = self._read(image, window.scaled(SCALE))
-            noise = gaussian_field(owner, window.divided(2), 12, device=self._device)
-            noise = noise[None].to(self._dtype)
-            return self._model.downscale(hr, tau=tau, noise=noise, component=kinds)
+    def draw(
+        self, drawing: Drawing, photos: Sequence[Photo]
+    ) -> Iterator[tuple[int, Drawn | SdflowError]]:
+        """Draw outputs of several photos; tiles of equal size go through the network together.
 
-        grid = self._plan(size, self._model.config.downscale)
-        return self._run(grid, run, image, size, scale=1, key=key)
+        Args:
+            drawing: Direction, temperature, and which samples of every photo.
+            photos: The sources.
 
-    def _plan(self, size_lr: Size, requirement: SizeRequirement) -> Grid:
+        Yields:
+            Index of a photo and its outputs, or the error that is its alone, in any order.
+
+        Raises:
+            ValueError: If a photo or the temperature is not as ``upscale`` asks.
+        """
+        if not 0 <= drawing.tau <= 1:
+            raise ValueError(f"tau is a temperature from 0 to 1, got {drawing.tau}")
+        plans = [self._plan(photo, drawing.task) for photo in photos]
+        order = sorted(range(len(photos)), key=lambda index: _window_size(plans[index]))
+        for _, group in groupby(order, key=lambda index: _window_size(plans[index])):
+            yield from self._draw_group(drawing, photos, plans, list(group))
+
+    def _one(self, drawing: Drawing, photo: Photo) -> NDArray[Any]:
+        ((_, drawn),) = self.draw(drawing, [photo])
+        if isinstance(drawn, SdflowError):
+            raise drawn
+        return drawn.samples[0]
+
+    def _plan(self, photo: Photo, task: Task) -> Grid:
         """Plan tiles on the LR grid, of the size padded to what the network can take."""
-        step = requirement.multiple_of
-        halo = requirement.reach if self._halo is None else self._halo
-        overlap = 0 if halo >= requirement.reach else _BLEND_PX
-        size = size_lr.padded_to(multiple_of=step, minimum=requirement.minimum)
+        requirement = self._requirement(task)
+        step, needed = requirement.multiple_of, self._needed_halo(task)
+        halo = needed if self._halo is None else self._halo
+        overlap = 0 if halo >= needed else _BLEND_PX
+        size = _size_lr(photo.pixels, task)
+        size = size.padded_to(multiple_of=step, minimum=requirement.minimum)
         return plan_grid(
             size,
-            tile=_round_up(max(self._tile, requirement.minimum, 2 * overlap), step),
+            tile=_round_up(max(self._tile, requirement.minimum, 4 * overlap), step),
             halo=_round_up(halo, step),
             overlap=overlap,
             multiple_of=step,
         )
 
-    @torch.inference_mode()
-    def _run(
-        self,
-        grid: Grid,
-        run: Callable[[Region], Tensor],
-        image: NDArray[Any],
-        size_out: Size,
-        *,
-        scale: int,
-        key: str,
-    ) -> NDArray[Any]:
-        def core_of(tile: Tile) -> NDArray[np.float32]:
-            result = run(tile.window)
-            if not bool(torch.isfinite(result).all()):
-                raise NonFiniteError(f"the network gave NaN or infinity for {key!r}", item=key)
-            rows, columns = tile.core.relative_to(tile.window).scaled(scale).slices
-            return from_network(result[:, :, rows, columns])
+    def _requirement(self, task: Task) -> SizeRequirement:
+        config = self._model.config
+        return config.upscale if task == "upscale" else config.downscale
 
-        out = np.empty((size_out.height, size_out.width, 3), image.dtype)
-        top = 0
-        for band in merge_bands(map(core_of, grid.tiles()), grid, scale=scale):
-            pixels = to_pixels(band[: size_out.height - top, : size_out.width], image.dtype)
-            out[top : top + len(pixels)] = pixels
-            top += len(pixels)
-        return out
+    def _needed_halo(self, task: Task) -> int:
+        calibration = self._model.calibration
+        if calibration is None:
+            return self._requirement(task).reach
+        return (calibration.upscale if task == "upscale" else calibration.downscale).halo
 
-    def _read(self, image: NDArray[Any], window: Region) -> Tensor:
-        pixels = read_window(image, window)
-        return to_network(pixels, device=self._device, dtype=self._dtype)
+    def _draw_group(
+        self, drawing: Drawing, photos: Sequence[Photo], plans: Sequence[Grid], indices: list[int]
+    ) -> Iterator[tuple[int, Drawn | SdflowError]]:
+        queue = [
+            (index, TileWork(photos[index].pixels, photos[index].key, tile.window, tile.core))
+            for index in indices
+            for tile in plans[index].tiles()
+        ]
+        last = {index: number for number, (index, _) in enumerate(queue)}
+        scale = SCALE if drawing.task == "upscale" else 1
+        outputs: dict[int, list[Assembly]] = {}
+        failed: dict[int, SdflowError] = {}
+        as_pixels = not plans[indices[0]].overlap
+        for number, (index, work, result) in enumerate(self._results(queue, drawing, as_pixels)):
+            size = _size_lr(work.image, drawing.task).scaled(scale)
+            if index not in outputs:
+                outputs[index] = [
+                    Assembly(plans[index], size, work.image.dtype, scale=scale)
+                    for _ in drawing.samples
+                ]
+            if isinstance(result, SdflowError):
+                failed[index] = result
+            if index not in failed and isinstance(result, TileResult):
+                for assembly, core in zip(outputs[index], result.cores, strict=True):
+                    assembly.add(work.core, core)
+            if number == last[index]:
+                assemblies = outputs.pop(index)
+                done = Drawn(
+                    tuple(assembly.pixels for assembly in assemblies), self._runner.limits.note
+                )
+                yield index, failed.get(index, done)
 
+    def _results(
+        self, queue: list[tuple[int, TileWork]], drawing: Drawing, as_pixels: bool
+    ) -> Iterator[tuple[int, TileWork, TileResult | SdflowError]]:
+        """Results of tiles with equal windows, in order, batch by batch."""
+        position = 0
+        while position < len(queue):
+            count = max(1, self._runner.limits.batch_px // queue[position][1].window.size.pixels)
+            batch = queue[position : position + count]
+            works = [work for _, work in batch]
+            results = self._runner.run(works, drawing, as_pixels=as_pixels)
+            for (index, work), result in zip(batch, results, strict=True):
+                yield index, work, result
+            position += count
 
-def _checked_size(image: NDArray[Any]) -> Size:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"expected RGB pixels (H, W, 3) of uint8 or uint16, got {image.shape} {image.dtype}"
+    def _pieces(self, task: Task, window: Size, tile: int) -> Grid:
+        """Plan smaller tiles inside a window that did not fit; its rim is halo already."""
+        requirement = self._requirement(task)
+        halo = self._needed_halo(task) if self._halo is None else self._halo
+        step = requirement.multiple_of
+        return plan_grid(
+            window,
+            tile=_round_up(max(tile, requirement.minimum), step),
+            halo=_round_up(halo, step),
+            overlap=0,
+            multiple_of=step,
         )
-    if 0 in image.shape:
-        raise ValueError(f"the image has no pixels: {image.shape}")
-    return Size(image.shape[0], image.shape[1])
+
+
+def _batch_px(model: SDFlow, device: torch.device) -> int:
+    """LR pixels of a batch: as many as pay, and as fit into half of the free memory."""
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+    else:
+        free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    fitting = free_bytes // 2 // (4 * model.config.peak_values_per_px)
+    return max(1, min(fitting, _BATCH_PX.get(device.type, _BATCH_PX["cpu"])))
+
+
+def _window_size(grid: Grid) -> tuple[int, int, int]:
+    return grid.rows[0].stop - grid.rows[0].start, grid.columns[0].stop, grid.overlap
+
+
+def _size_lr(pixels: NDArray[Any], task: Task) -> Size:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"expected RGB pixels (H, W, 3) of uint8 or uint16, got {pixels.shape} {pixels.dtype}"
+        )
+    if 0 in pixels.shape:
+        raise ValueError(f"the image has no pixels: {pixels.shape}")
+    size = Size(pixels.shape[0], pixels.shape[1])
+    return size if task == "upscale" else size.divided(SCALE)
 
 
 def _round_up(value: int, step: int) -> int:

@@ -3,53 +3,54 @@
 from __future__ import annotations
 
 import resource
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import reduce
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial, reduce
 from operator import add
-from threading import Lock
-from time import perf_counter
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from sdflow.errors import SdflowError, TooLargeError
 from sdflow.images.codec import decode, encode, peek
-from sdflow.images.color import join_channels, resize_plane, split_channels
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.work.ledger import LedgerLine, Output, dead_letter_line, encode_lines
 from sdflow.work.names import result_format, result_key
+from sdflow.work.shard import WorkItem
 from sdflow.worker.budget import PixelBudget
+from sdflow.worker.drawing import Drawer, Engine
+from sdflow.worker.photo import Drawing
 from sdflow.worker.report import Retry, ShardReport, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
 
     from sdflow.images.formats import DecodedImage, ImageFormat, Metadata, Pixels
     from sdflow.storage.store import Store
     from sdflow.work.parameters import PixelParameters
-    from sdflow.work.shard import Shard, WorkItem
+    from sdflow.work.shard import Shard
 
 IO_THREADS = 8  # of each stage that waits for a store; a store needs as many connections
 
 _MAX_BYTES_PER_PIXEL = 16  # four uncompressed samples of 32 bits
 _MAX_METADATA_BYTES = 64_000_000
+_SAMPLES_AT_ONCE = 4  # of one image, which share the work that does not depend on the sample
 _NotDone: TypeAlias = LedgerLine | Retry
 _NOT_DONE = (LedgerLine, Retry)
 _Ending: TypeAlias = tuple[_NotDone, Totals]
+_Fetched: TypeAlias = "DecodedImage | _NotDone"
+_Source: TypeAlias = "tuple[WorkItem, _Fetched]"
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-class Engine(Protocol):
-    """What turns one image's pixels into another's; see ``TiledEngine``."""
+@dataclass(slots=True)
+class _Upload:
+    """An image whose outputs are on their way."""
 
-    def upscale(self, image: Pixels, *, key: str, seed: int, tau: float, sample: int) -> Pixels:
-        """(H, W, 3) pixels to (4H, 4W, 3)."""
-
-    def downscale(self, image: Pixels, *, key: str, seed: int, tau: float, sample: int) -> Pixels:
-        """(H, W, 3) pixels to (ceil(H/4), ceil(W/4), 3)."""
+    item: WorkItem
+    totals: Totals
+    writes: list[Future[Output | _NotDone]]
+    note: str = ""
 
 
 class Pipeline:
@@ -80,10 +81,10 @@ class Pipeline:
     ) -> None:
         self._source = source
         self._target = target
-        self._engine = engine
+        self._drawer = Drawer(engine)
         self._parameters = parameters
         self._max_pixels = max_pixels
-        self._engine_lock = Lock()
+        self._budget_px = budget_px
         self._decoded_px = PixelBudget(budget_px)
         self._finished_px = PixelBudget(budget_px)
         self._fetchers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="fetch")
@@ -112,6 +113,7 @@ class Pipeline:
             totals=reduce(add, (totals for _, totals in endings), Totals()),
             failed=tuple(line for line in lines if line.status == "failed"),
             retries=tuple(ending for ending, _ in endings if isinstance(ending, Retry)),
+            limits=self._drawer.engine.limits,
             peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
 
@@ -121,26 +123,21 @@ class Pipeline:
             self._fetchers.submit(self._caught, item, attempt, self._fetch, item): item
             for item in shard.items
         }
-        uploads: list[tuple[WorkItem, Totals, list[Future[Output | _NotDone]]]] = []
-        for fetch in as_completed(fetches):
-            item, image = fetches.pop(fetch), fetch.result()
-            if isinstance(image, _NOT_DONE):
-                yield image, Totals()
-                continue
-            computed = self._caught(item, attempt, self._compute, item, attempt, image)
-            del fetch, image  # or they keep the source's pixels while others are computed
-            if isinstance(computed, _NOT_DONE):
-                yield computed, Totals()
-            else:
-                uploads.append((item, *computed))
-        for item, totals, writes in uploads:
-            outputs = [write.result() for write in writes]
+        uploads: list[_Upload] = []
+        while fetches:
+            for ending in self._compute(self._fetched(fetches), attempt):
+                if isinstance(ending, _Upload):
+                    uploads.append(ending)
+                else:
+                    yield ending, Totals()
+        for upload in uploads:
+            outputs = [write.result() for write in upload.writes]
             failure = next((output for output in outputs if isinstance(output, _NOT_DONE)), None)
             if failure is not None:
                 yield failure, Totals()
             else:
                 done = tuple(output for output in outputs if isinstance(output, Output))
-                yield self._success(item, attempt, done, totals)
+                yield self._success(upload, attempt, done)
 
     def _caught(
         self,
@@ -175,56 +172,89 @@ class Pipeline:
             self._decoded_px.release(pixels)
             raise
 
-    def _compute(
-        self, item: WorkItem, attempt: int, image: DecodedImage
-    ) -> tuple[Totals, list[Future[Output | _NotDone]]]:
-        wanted, samples = self._parameters.format, self._parameters.samples
-        num_pixels = image.pixels.shape[0] * image.pixels.shape[1]
-        reserved = 16 * num_pixels if self._parameters.task == "upscale" else num_pixels // 16
-        totals = Totals(pixels_in=num_pixels, bytes_read=item.size_bytes)
-        writes: list[Future[Output | _NotDone]] = []
-        try:
-            for sample in range(samples):
-                key = result_key(item, wanted=wanted, sample=sample if samples > 1 else None)
-                self._finished_px.acquire(reserved)
-                try:
-                    pixels, busy_s = self._draw(item.key, image.pixels, sample)
-                    write = self._writers.submit(
-                        self._caught,
-                        item,
-                        attempt,
-                        self._write,
-                        key,
-                        pixels,
-                        image.metadata,
-                        image.format,
-                    )
-                except BaseException:
-                    self._finished_px.release(reserved)
-                    raise
-                write.add_done_callback(lambda _: self._finished_px.release(reserved))
-                writes.append(write)
-                totals += Totals(pixels_out=pixels.shape[0] * pixels.shape[1], busy_s=busy_s)
-        finally:
-            self._decoded_px.release(num_pixels)
-        return totals, writes
+    def _fetched(self, fetches: dict[Future[_Fetched], WorkItem]) -> list[_Source]:
+        """Take what is there, or wait for it: as many images as are worth computing together."""
+        ready, _ = wait(fetches, return_when=FIRST_COMPLETED)
+        taken: list[_Source] = []
+        limit = self._drawer.engine.batch_px * (1 if self._parameters.task == "upscale" else 16)
+        for fetch in ready:
+            taken.append((fetches.pop(fetch), fetch.result()))
+            image = taken[-1][1]
+            limit -= 0 if isinstance(image, _NOT_DONE) else image.num_pixels
+            if limit <= 0:
+                break
+        return taken
 
-    def _draw(self, key: str, pixels: Pixels, sample: int) -> tuple[Pixels, float]:
-        parameters = self._parameters
-        run = self._engine.upscale if parameters.task == "upscale" else self._engine.downscale
-        rgb, rest = split_channels(pixels)
-        with self._engine_lock:
-            started = perf_counter()
-            result = run(rgb, key=key, seed=parameters.seed, tau=parameters.tau, sample=sample)
-            busy_s = perf_counter() - started
-        alpha = rest.alpha
-        if alpha is not None:
-            height, width = result.shape[:2]
-            if parameters.task == "downscale":  # continued to whole cells, as the colours are
-                missing = (4 * height - alpha.shape[0], 4 * width - alpha.shape[1])
-                alpha = np.pad(alpha, ((0, missing[0]), (0, missing[1])), mode="edge")
-            alpha = resize_plane(alpha, height=height, width=width)
-        return join_channels(result, alpha, grey=rest.grey), busy_s
+    def _compute(self, taken: list[_Source], attempt: int) -> Iterator[_NotDone | _Upload]:
+        """Draw a few samples at a time of all images, and send them off."""
+        yield from (image for _, image in taken if isinstance(image, _NOT_DONE))
+        left = [(item, image) for item, image in taken if not isinstance(image, _NOT_DONE)]
+        taken.clear()
+        pixels_in = sum(image.num_pixels for _, image in left)
+        uploads = {
+            item.key: _Upload(
+                item, Totals(pixels_in=image.num_pixels, bytes_read=item.size_bytes), []
+            )
+            for item, image in left
+        }
+        count = self._parameters.samples
+        at_once = max(1, min(_SAMPLES_AT_ONCE, self._budget_px // max(1, self._px_out(pixels_in))))
+        try:
+            for first in range(0, count, at_once):
+                samples = tuple(range(first, min(first + at_once, count)))
+                for index, ending in self._draw(left, samples, uploads, attempt):
+                    del uploads[left[index][0].key]
+                    yield ending
+                left = [source for source in left if source[0].key in uploads]
+        finally:
+            left.clear()
+            self._decoded_px.release(pixels_in)
+        yield from uploads.values()
+
+    def _draw(
+        self,
+        sources: list[tuple[WorkItem, DecodedImage]],
+        samples: tuple[int, ...],
+        uploads: dict[str, _Upload],
+        attempt: int,
+    ) -> Iterator[tuple[int, _NotDone]]:
+        """Draw some samples; yields the position and the ending of every image that fails."""
+        given = self._parameters
+        reserved = [len(samples) * self._px_out(image.num_pixels) for _, image in sources]
+        self._finished_px.acquire(sum(reserved))
+        drawing = Drawing(given.task, given.seed, given.tau, samples)
+        images = [(item.key, image.pixels) for item, image in sources]
+        for index, drawn in self._drawer.draw(drawing, images):
+            item, image = sources[index]
+            if isinstance(drawn, Exception):
+                self._finished_px.release(reserved[index])
+                yield index, self._failure(item, attempt, drawn)
+                continue
+            upload = uploads[item.key]
+            upload.note = upload.note or drawn.note
+            upload.totals += Totals(busy_s=drawn.busy_s)
+            for sample, pixels in zip(samples, drawn.outputs, strict=True):
+                upload.totals += Totals(pixels_out=pixels.shape[0] * pixels.shape[1])
+                upload.writes.append(self._send(item, image, sample, pixels, attempt))
+                upload.writes[-1].add_done_callback(
+                    partial(self._sent, reserved[index] // len(samples))
+                )
+
+    def _px_out(self, pixels_in: int) -> int:
+        return 16 * pixels_in if self._parameters.task == "upscale" else pixels_in // 16
+
+    def _send(
+        self, item: WorkItem, image: DecodedImage, sample: int, pixels: Pixels, attempt: int
+    ) -> Future[Output | _NotDone]:
+        given = self._parameters
+        key = result_key(item, wanted=given.format, sample=sample if given.samples > 1 else None)
+        return self._writers.submit(
+            self._caught, item, attempt, self._write, key, pixels, image.metadata, image.format
+        )
+
+    def _sent(self, pixels: int, done: Future[Output | _NotDone]) -> None:
+        del done
+        self._finished_px.release(pixels)
 
     def _write(self, key: str, pixels: Pixels, metadata: Metadata, source: ImageFormat) -> Output:
         data = encode(
@@ -236,20 +266,19 @@ class Pipeline:
         )
         return Output(key, self._target.put(key, data), len(data))
 
-    def _success(
-        self, item: WorkItem, attempt: int, outputs: tuple[Output, ...], totals: Totals
-    ) -> _Ending:
+    def _success(self, upload: _Upload, attempt: int, outputs: tuple[Output, ...]) -> _Ending:
         line = LedgerLine(
-            key=item.key,
-            etag=item.etag,
+            key=upload.item.key,
+            etag=upload.item.etag,
             parameters=self._parameters.hash,
             status="done",
             time=utc_now(),
             attempts=attempt,
             outputs=outputs,
+            note=upload.note,
         )
         written = sum(output.size_bytes for output in outputs)
-        return line, totals + Totals(done=1, bytes_written=written)
+        return line, upload.totals + Totals(done=1, bytes_written=written)
 
     def _failure(self, item: WorkItem, attempt: int, error: Exception) -> _NotDone:
         if not isinstance(error, SdflowError):

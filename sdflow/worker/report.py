@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sdflow.work.ledger import LedgerLine
 from sdflow.work.shard import WorkItem
+from sdflow.worker.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class ShardReport:
         totals: Of the images that are done.
         failed: Images given up on.
         retries: Images to be tried again.
+        limits: What the worker's engine has learnt of its memory; None without one.
         peak_rss_bytes: Largest memory the worker's process has had so far.
     """
 
@@ -54,3 +56,4 @@ class ShardReport:
     failed: tuple[LedgerLine, ...]
     retries: tuple[Retry, ...]
     peak_rss_bytes: int
+    limits: Limits | None = None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.work.parameters import PixelParameters
-from sdflow.worker.pipeline import IO_THREADS, Engine, Pipeline
+from sdflow.worker.limits import Limits
+from sdflow.worker.pipeline import IO_THREADS, Pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sdflow.storage.store import Store
     from sdflow.work.shard import Shard
+    from sdflow.worker.drawing import Engine
     from sdflow.worker.report import ShardReport
-
-_MIN_THREADS = 2  # with one, torch takes other convolution kernels, and the last bits differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class WorkerSpec:
         max_pixels: Sources with more are refused.
         threads: Cores this worker may use on a CPU.
         on_gpu: Whether a GPU was reserved for this worker.
+        limits: What workers have learnt of their memory, by kind of device.
     """
 
     source: StoreLocation
@@ -36,6 +39,7 @@ class WorkerSpec:
     max_pixels: int
     threads: int = 1
     on_gpu: bool = False
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 class Worker:
@@ -73,10 +77,13 @@ class Worker:
         import torch  # a bicubic worker is spared its seconds and its memory
 
         from sdflow.model.checkpoint import decode_weights
+        from sdflow.worker.allocator import keep_freed_memory
         from sdflow.worker.engine import TiledEngine
 
-        torch.set_num_threads(max(_MIN_THREADS, spec.threads))
-        if spec.on_gpu:
+        torch.set_num_threads(spec.threads)
+        if not spec.on_gpu:
+            keep_freed_memory()
+        else:
             self.device = torch.cuda.get_device_name()
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = False
@@ -86,6 +93,7 @@ class Worker:
             tile=spec.parameters.tile,
             halo=spec.parameters.halo,
             precision=spec.parameters.precision,
+            limits=spec.limits.get(self.device),
         )
 
 

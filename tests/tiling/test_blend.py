@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sdflow.geometry import Size
-from sdflow.tiling.blend import merge_bands
-from sdflow.tiling.grid import plan_grid
+from sdflow.tiling.blend import BandMerger
+from sdflow.tiling.grid import Grid, plan_grid
+
+
+def merge_bands(
+    cores: Iterable[NDArray[np.float32]], grid: Grid, *, scale: int
+) -> Iterator[NDArray[np.float32]]:
+    merger = BandMerger(grid, scale=scale)
+    for core in cores:
+        band = merger.add(core)
+        if band is not None:
+            yield band
 
 
 @given(

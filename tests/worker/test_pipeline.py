@@ -20,8 +20,9 @@ from sdflow.work.ledger import LedgerLine, decode_lines
 from sdflow.work.parameters import PixelParameters
 from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
+from sdflow.worker.drawing import Engine
 from sdflow.worker.engine import TiledEngine
-from sdflow.worker.pipeline import IO_THREADS, Engine, Pipeline
+from sdflow.worker.pipeline import IO_THREADS, Pipeline
 from sdflow.worker.report import ShardReport
 from tests.model.seeded import TINY, seeded_model
 

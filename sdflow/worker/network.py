@@ -1,0 +1,173 @@
+"""The network on its devices: batches of equal tiles in, pixels or values out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sdflow.geometry import Region
+from sdflow.images.tensor import quantise, read_window, to_network
+from sdflow.model.fuse.model import FusedSDFlow
+from sdflow.noise import NoiseKey, component, gaussian_field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sdflow.model.fuse.model import Prepared
+    from sdflow.model.sdflow import SDFlow
+    from sdflow.work.parameters import Task
+    from sdflow.worker.photo import Drawing
+
+SCALE = 4
+_NET_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class TileWork:
+    """One tile of one image.
+
+    Attributes:
+        image: RGB pixels (H, W, 3) of the whole source, uint8 or uint16.
+        key: Source key, part of the noise's identity.
+        window: What goes through the network, on the LR grid.
+        core: The part whose result is wanted.
+    """
+
+    image: NDArray[Any]
+    key: str
+    window: Region
+    core: Region
+
+
+@dataclass(frozen=True, slots=True)
+class TileResult:
+    """What became of a tile.
+
+    Attributes:
+        cores: One for each sample, (core height, core width, 3) times the direction's scale.
+        is_finite: Whether the network gave numbers alone.
+    """
+
+    cores: tuple[NDArray[Any], ...]
+    is_finite: bool
+
+
+class Network:
+    """A model's inference forms, one for every precision and device asked for.
+
+    Args:
+        model: The model, on the device where it shall run.
+    """
+
+    def __init__(self, model: SDFlow) -> None:
+        self._model = model
+        parameter = next(model.parameters())
+        self.device, self._dtype = parameter.device, parameter.dtype
+        self._forms: dict[tuple[str, bool], FusedSDFlow] = {}
+
+    @torch.inference_mode()
+    def run(
+        self,
+        works: Sequence[TileWork],
+        drawing: Drawing,
+        *,
+        precision: str,
+        on_cpu: bool = False,
+        as_pixels: bool = True,
+    ) -> list[TileResult]:
+        """Run tiles with windows of one size as one batch.
+
+        Args:
+            works: The tiles.
+            drawing: What to draw.
+            precision: ``fp32``, ``bf16`` or ``fp16``, of the convolutions.
+            on_cpu: On the processor instead of the model's device.
+            as_pixels: Results of the sources' depth, rounded on the device; else float32 values.
+        """
+        device = torch.device("cpu") if on_cpu else self.device
+        form = self._form(precision, on_cpu=on_cpu)
+        scale = 1 if drawing.task == "upscale" else SCALE
+        pixels = [read_window(work.image, work.window.scaled(scale)) for work in works]
+        images = to_network(np.stack(pixels), device=device, dtype=self._dtype)
+        prepare = form.prepare_upscale if drawing.task == "upscale" else form.prepare_downscale
+        prepared = prepare(images)
+        cores: list[list[Tensor]] = [[] for _ in works]
+        finite = torch.ones(len(works), dtype=torch.bool, device=device)
+        for sample in drawing.samples:
+            drawn = self._draw(form, prepared, works, drawing, sample, device)
+            finite &= torch.isfinite(drawn).flatten(1).all(dim=1)
+            for index, work in enumerate(works):
+                rows, columns = self._core(work, drawing.task).slices
+                core = drawn[index, :, rows, columns].permute(1, 2, 0)
+                core = quantise(core, work.image.dtype) if as_pixels else core.float()
+                cores[index].append(_fetch_later(core))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return [
+            TileResult(
+                tuple(_as_array(core, work.image.dtype if as_pixels else None) for core in parts),
+                is_finite=bool(good),
+            )
+            for work, parts, good in zip(works, cores, finite.cpu(), strict=True)
+        ]
+
+    def _draw(  # one call, split off for its length
+        self,
+        form: FusedSDFlow,
+        prepared: Prepared,
+        works: Sequence[TileWork],
+        drawing: Drawing,
+        sample: int,
+        device: torch.device,
+    ) -> Tensor:
+        owners = [NoiseKey(drawing.seed, work.key, sample) for work in works]
+        if drawing.task == "upscale":
+            fields = [
+                gaussian_field(owner, work.window, 45, device=device)
+                for owner, work in zip(owners, works, strict=True)
+            ]
+            noise = torch.stack(fields).to(self._dtype)
+            return form.draw_upscale(prepared, noise, drawing.tau)
+        fields = [
+            gaussian_field(owner, work.window.divided(2), 12, device=device)
+            for owner, work in zip(owners, works, strict=True)
+        ]
+        count = self._model.config.mixture_components
+        kinds = torch.tensor([component(owner, count) for owner in owners], device=device)
+        noise = torch.stack(fields).to(self._dtype)
+        return form.draw_downscale(prepared, noise, kinds, drawing.tau)
+
+    def _core(self, work: TileWork, task: Task) -> Region:
+        return work.core.relative_to(work.window).scaled(SCALE if task == "upscale" else 1)
+
+    def _form(self, precision: str, *, on_cpu: bool) -> FusedSDFlow:
+        known = self._forms.get((precision, on_cpu))
+        if known is None:
+            model = deepcopy(self._model).to("cpu") if on_cpu else self._model
+            exact = self._dtype == torch.float64
+            known = self._forms[precision, on_cpu] = FusedSDFlow(
+                model,
+                net_dtype=self._dtype if exact else _NET_DTYPES[precision],
+                flow_dtype=self._dtype,
+            )
+        return known
+
+
+def _fetch_later(values: Tensor) -> Tensor:
+    """Start copying to the processor without waiting: from a GPU into pinned memory."""
+    if values.device.type == "cpu":
+        return values
+    target = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return target.copy_(values, non_blocking=True)
+
+
+def _as_array(values: Tensor, dtype: np.dtype[Any] | None) -> NDArray[Any]:
+    array: NDArray[Any] = values.numpy()
+    return array if dtype is None else array.astype(dtype, copy=False)
