@@ -9,6 +9,7 @@ import tempfile
 import traceback
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
+from jobs.bench import add_arguments as add_bench_arguments
 from sdflow import __version__
 from sdflow.config import JobSettings, flag_name, load_settings
 from sdflow.errors import SdflowError, UsageError
@@ -99,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("folder", nargs="?", default="sdflow-demo", help="default: %(default)s")
     demo.set_defaults(run=_demo)
     _add_weights(commands)
+    bench = commands.add_parser("bench", help="measure the network on this machine")
+    add_bench_arguments(bench)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -168,6 +172,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     from jobs import demo
 
     return demo.run(arguments.folder, report=_print)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from jobs import bench
+
+    return bench.run(arguments, report=_print)
 
 
 def _weights_info(arguments: argparse.Namespace) -> int:

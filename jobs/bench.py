@@ -1,0 +1,160 @@
+"""``sdflow bench``: what the network costs on this machine. Needs torch, numpy and Pillow alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdflow.errors import SdflowError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sdflow.bench.forms import Case
+    from sdflow.bench.measure import Row
+
+_CASES = ("upscale", "downscale", "samples", "batch")
+_BATCH_PX = {"cpu": 1 << 16, "cuda": 1 << 20}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.add_argument("--preset", choices=("paper", "small"), default="paper")
+    parser.add_argument("--weights", metavar="PATH", help="measure these; default: drawn ones")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: all cores")
+    parser.add_argument(
+        "--cases", default=",".join(_CASES), help="any of %(default)s, comma-separated"
+    )
+    parser.add_argument(
+        "--sizes", default="64,128,256,512", help="sides in LR px (default: %(default)s)"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="rounds (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="sizes 64 and 128 alone")
+    parser.add_argument("--no-plain", action="store_true", help="without the slow baseline")
+    parser.add_argument("--steps", action="store_true", help="what each optimisation brought")
+    parser.add_argument("--json", metavar="FILE", help="write everything there too; - for stdout")
+
+
+def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
+    """Measure, and report tables or JSON.
+
+    Raises:
+        UsageError: On a flag that cannot be.
+        WeightsError: If the weights cannot be read.
+    """
+    import torch
+
+    from sdflow.bench.forms import PLAIN_FORMS
+    from sdflow.bench.measure import measure
+    from sdflow.bench.runner import LocalRunner, RemoteRunner
+    from sdflow.bench.table import case_table, step_table
+    from sdflow.bench.weights import drawn_model
+    from sdflow.model.config import PRESETS
+    from sdflow.model.sdflow import SDFlow
+    from sdflow.worker.allocator import keep_freed_memory
+
+    cases = _cases(arguments)
+    if arguments.runs < 1:
+        raise UsageError(f"--runs must be at least 1, not {arguments.runs}", item="--runs")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    path = arguments.weights
+    model = SDFlow.load(path) if path else drawn_model(PRESETS[arguments.preset])
+    quiet = arguments.json == "-"
+    facts = _machine(device)
+    if not quiet:
+        report(", ".join(f"{name} {value}" for name, value in facts.items()))
+    if device == "cpu":
+        # The baseline first: a process that is born later must not inherit the allocator's ways.
+        baseline: LocalRunner | RemoteRunner = RemoteRunner(model, threads=torch.get_num_threads())
+        keep_freed_memory()
+        engine = LocalRunner(model, batch_px=_BATCH_PX["cpu"])
+    else:
+        torch.backends.cudnn.allow_tf32 = False
+        engine = baseline = LocalRunner(model.to("cuda"), batch_px=_BATCH_PX["cuda"])
+    plain = () if arguments.no_plain else ("plain",)
+    forms = (*PLAIN_FORMS, "fp32", "bf16") if arguments.steps else (*plain, "fp32", "bf16")
+    rows: list[Row] = []
+    try:
+        for case in cases:
+            found = measure(case, forms, model.config, engine, baseline, runs=arguments.runs)
+            rows += found
+            if not (quiet or arguments.steps):
+                report(case_table(found))
+    finally:
+        baseline.close()
+    if arguments.steps and not quiet:
+        report(step_table(rows))
+    if arguments.json:
+        text = json.dumps({"machine": facts, "rows": [asdict(row) for row in rows]}, indent=2)
+        report(text) if quiet else Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _cases(arguments: argparse.Namespace) -> list[Case]:
+    from sdflow.bench.forms import Case
+
+    wanted = arguments.cases.split(",")
+    for name in wanted:
+        if name not in _CASES:
+            known = ", ".join(_CASES)
+            raise UsageError(f"--cases {name!r} is not one of {known}", item="--cases")
+    sides = "64,128" if arguments.quick else arguments.sizes
+    if not re.fullmatch(r"\d+(,\d+)*", sides):
+        raise UsageError(f"--sizes takes numbers like 64,128, not {sides!r}", item="--sizes")
+    sizes = [int(side) for side in sides.split(",")]
+    if any(side < 4 or side % 2 for side in sizes):
+        raise UsageError("--sizes takes even sides from 4 up", item="--sizes")
+    if arguments.steps:
+        return [Case("upscale", sizes[1 % len(sizes)]), Case("downscale", sizes[1 % len(sizes)])]
+    cases = [Case("upscale", side) for side in sizes if "upscale" in wanted]
+    cases += [Case("downscale", side) for side in sizes if "downscale" in wanted]
+    middle = sizes[1 % len(sizes)]
+    if "samples" in wanted:
+        cases += [Case("upscale", middle), Case("upscale", middle, samples=4)]
+    if "batch" in wanted:
+        small = sizes[0]
+        cases += [Case("upscale", small, images=32), Case("upscale", small * 3 // 2, images=32)]
+    return list(dict.fromkeys(cases))
+
+
+def _machine(device: str) -> dict[str, str]:
+    import torch
+
+    facts = {"torch": torch.__version__, "python": platform.python_version()}
+    if device == "cuda":
+        return {"GPU": torch.cuda.get_device_name(), **facts}
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    name = re.search(r"model name\s*: (.+)", text)
+    cpu = name[1] if name else platform.machine()
+    bf16 = "with" if re.search(r"\bavx512_bf16\b|\bamx_bf16\b", text) else "without"
+    return {"CPU": f"{cpu} {bf16} bf16", "threads": str(torch.get_num_threads()), **facts}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m jobs.bench``: the command where only torch, numpy and Pillow are installed."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.bench", description=__doc__)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv), report=_print)
+    except SdflowError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
