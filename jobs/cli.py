@@ -154,6 +154,16 @@ def _add_weights(commands: Any) -> None:  # noqa: ANN401  # argparse's private t
     convert.add_argument("path", help="what to read")
     convert.add_argument("out", help="a new .safetensors file, or a new folder")
     convert.set_defaults(run=_weights_convert)
+    calibrate = actions.add_parser(
+        "calibrate",
+        help="measure the smallest halo without seams, and what bf16 costs",
+        description="Jobs take halo and precision from the new file; without a calibration tiles "
+        "carry the widest halo, in float32.",
+    )
+    calibrate.add_argument("path", help="what to read")
+    calibrate.add_argument("out", help="a new .safetensors file")
+    calibrate.add_argument("--images", metavar="DIR", help="measure with these photos, up to 8")
+    calibrate.set_defaults(run=_weights_calibrate)
 
 
 def _job(arguments: argparse.Namespace) -> int:
@@ -191,6 +201,14 @@ def _weights_convert(arguments: argparse.Namespace) -> int:
     from jobs import weights
 
     _print(weights.convert(arguments.path, arguments.out))
+    return 0
+
+
+def _weights_calibrate(arguments: argparse.Namespace) -> int:
+    from jobs import weights
+
+    written = weights.calibrate(arguments.path, arguments.out, arguments.images, report=_print)
+    _print(written)
     return 0
 
 

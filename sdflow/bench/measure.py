@@ -84,9 +84,13 @@ def measure(
                 timings[form].append(timing)
             for name, rate in limits.items():
                 rates[name].append(rate)
-    flop = upscale_flop(config) if case.task == "upscale" else downscale_flop(config)
+    image_px = case.images * case.side**2
+    if case.task == "upscale":
+        flop = image_px * upscale_flop(config, samples=case.samples)
+    else:
+        flop = case.pixels * downscale_flop(config)
     seconds = {form: median(timing.seconds for timing in timings[form]) for form in forms}
-    source_px = case.pixels / case.samples * (1 if case.task == "upscale" else 16)
+    source_px = image_px * (1 if case.task == "upscale" else 16)
     return [
         Row(
             case=case.name,
@@ -94,8 +98,8 @@ def measure(
             seconds=seconds[form],
             px_per_s=case.pixels / seconds[form],
             source_mp_per_s=source_px / seconds[form] / 1e6,
-            gflop_per_s=case.pixels * flop / seconds[form] / 1e9,
-            roofline=case.pixels * flop / seconds[form] / median(rates[_precision(form)]),
+            gflop_per_s=flop / seconds[form] / 1e9,
+            roofline=flop / seconds[form] / median(rates[_precision(form)]),
             speedup=seconds["plain"] / seconds[form] if "plain" in seconds else None,
             peak_bytes=max((t.peak_bytes or 0 for t in timings[form]), default=0) or None,
             psnr_db=_psnr_db(engine) if form == "bf16" and "fp32" in forms else None,

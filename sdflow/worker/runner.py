@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 _Result: TypeAlias = TileResult | SdflowError
 
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "could not create a primitive",  # oneDNN tells no reason
+    "could not execute a primitive",
+    "std::bad_alloc",
+)
 
 
 class TileRunner:

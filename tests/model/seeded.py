@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sdflow.images.formats import Pixels
 from sdflow.model.checkpoint import decode_weights
 from sdflow.model.config import ModelConfig
 from sdflow.model.sdflow import SDFlow
@@ -110,3 +111,14 @@ def seeded_model(config: ModelConfig, *, seed: int = 0) -> SDFlow:
     }
     model.load_state_dict(state)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def photo(height: int, width: int, *, seed: int = 0, deep: bool = False) -> Pixels:
+    """Smooth shapes with some noise, so that no output is clipped everywhere."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.cos(x / period) for period in (5, 9, 13)], axis=2)
+    base = 0.5 + 0.3 * np.sin(y / 7 + seed)[..., None] * waves
+    noisy = np.clip(base + rng.normal(0, 0.05, (height, width, 3)), 0, 1)
+    pixels: Pixels = (noisy * 65535).astype(np.uint16) if deep else (noisy * 255).astype(np.uint8)
+    return pixels

@@ -1,0 +1,80 @@
+"""The ladder of memory: what is given up, in which order, and that it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdflow import TiledEngine
+from sdflow.model.config import SMALL
+from sdflow.worker.limits import Limits, step_back
+from tests.model.seeded import photo, seeded_model
+
+
+def _ladder(limits: Limits, *, tiles: int, core: int, gpu: bool) -> list[Limits]:
+    steps = [limits]
+    while True:
+        lower = step_back(
+            steps[-1],
+            tiles=tiles,
+            tile_px=100,
+            core=min(core, steps[-1].tile or core),
+            can_reduce=not steps[-1].reduced,
+            can_leave=gpu and not steps[-1].on_cpu,
+        )
+        if lower is None:
+            return steps
+        steps.append(lower)
+        tiles = min(tiles, max(1, lower.batch_px // 100))
+
+
+def test_batch_then_tile_then_precision_then_processor() -> None:
+    steps = _ladder(Limits(800), tiles=8, core=64, gpu=True)
+    assert [step.batch_px for step in steps[:4]] == [800, 400, 200, 100]
+    assert [step.tile for step in steps[4:6]] == [32, 16]
+    assert steps[6].reduced
+    assert steps[7].on_cpu
+    assert steps[-1].note == "memory ran out: tile 16, bf16, cpu"
+    assert Limits(100).note == ""  # a smaller batch changes no bit: nothing to tell
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_ladder_ends(gpu: bool) -> None:
+    assert len(_ladder(Limits(1 << 20), tiles=1000, core=4096, gpu=gpu)) < 40
+
+
+_UNDER_A_LIMIT = """
+import json, resource, sys
+import numpy as np
+from sdflow import TiledEngine
+from sdflow.model.config import SMALL
+from tests.model.seeded import photo, seeded_model
+
+engine = TiledEngine(seeded_model(SMALL), tile=256, halo=8)
+engine.upscale(photo(16, 16), key="warm")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
+np.save(sys.argv[1], engine.upscale(photo(256, 256), key="k"))
+print(json.dumps(engine.limits.tile))
+"""
+
+
+def test_tile_that_does_not_fit_is_done_in_smaller_ones(tmp_path: Path) -> None:
+    result = tmp_path / "result.npy"
+    done = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-c", _UNDER_A_LIMIT, str(result)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) in (16, 32, 64, 128)
+    expected = TiledEngine(seeded_model(SMALL), tile=256, halo=8).upscale(photo(256, 256), key="k")
+    difference = np.abs(np.load(result).astype(int) - expected.astype(int))
+    assert difference.max() <= 3  # a halo of 8 is less than these weights' reach
+    assert difference.mean() < 0.01
