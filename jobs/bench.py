@@ -7,7 +7,7 @@ import json
 import platform
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sdflow.bench.forms import Case
     from sdflow.bench.measure import Row
+    from sdflow.bench.runner import FormRunner, LocalRunner
+    from sdflow.model.sdflow import SDFlow
 
 _CASES = ("upscale", "downscale", "samples", "batch")
 _BATCH_PX = {"cpu": 1 << 16, "cuda": 1 << 20}
@@ -53,14 +55,15 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
 
     from sdflow.bench.forms import PLAIN_FORMS
     from sdflow.bench.measure import measure
-    from sdflow.bench.runner import LocalRunner, RemoteRunner
-    from sdflow.bench.table import case_table, step_table
+    from sdflow.bench.table import case_table, sample_line, step_table
     from sdflow.bench.weights import drawn_model
     from sdflow.model.config import PRESETS
     from sdflow.model.sdflow import SDFlow
-    from sdflow.worker.allocator import keep_freed_memory
 
     cases = _cases(arguments)
+    to_file = arguments.json not in (None, "-")
+    if to_file and not Path(arguments.json).absolute().parent.is_dir():
+        raise UsageError(f"--json {arguments.json}: its folder does not exist", item="--json")
     if arguments.runs < 1:
         raise UsageError(f"--runs must be at least 1, not {arguments.runs}", item="--runs")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,14 +75,7 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
     facts = _machine(device)
     if not quiet:
         report(", ".join(f"{name} {value}" for name, value in facts.items()))
-    if device == "cpu":
-        # The baseline first: a process that is born later must not inherit the allocator's ways.
-        baseline: LocalRunner | RemoteRunner = RemoteRunner(model, threads=torch.get_num_threads())
-        keep_freed_memory()
-        engine = LocalRunner(model, batch_px=_BATCH_PX["cpu"])
-    else:
-        torch.backends.cudnn.allow_tf32 = False
-        engine = baseline = LocalRunner(model.to("cuda"), batch_px=_BATCH_PX["cuda"])
+    engine, baseline = _runners(model, device)
     plain = () if arguments.no_plain else ("plain",)
     forms = (*PLAIN_FORMS, "fp32", "bf16") if arguments.steps else (*plain, "fp32", "bf16")
     rows: list[Row] = []
@@ -89,6 +85,16 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
             rows += found
             if not (quiet or arguments.steps):
                 report(case_table(found))
+                if case.samples > 1:
+                    report(
+                        sample_line(
+                            [
+                                row
+                                for row in rows
+                                if row.case in (case.name, replace(case, samples=1).name)
+                            ]
+                        )
+                    )
     finally:
         baseline.close()
     if arguments.steps and not quiet:
@@ -97,6 +103,23 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
         text = json.dumps({"machine": facts, "rows": [asdict(row) for row in rows]}, indent=2)
         report(text) if quiet else Path(arguments.json).write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _runners(model: SDFlow, device: str) -> tuple[LocalRunner, FormRunner]:
+    """Where the engine's forms and the baseline run."""
+    import torch
+
+    from sdflow.bench.runner import LocalRunner, RemoteRunner
+    from sdflow.worker.allocator import keep_freed_memory
+
+    if device == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        local = LocalRunner(model.to("cuda"), batch_px=_BATCH_PX["cuda"])
+        return local, local
+    # The baseline's process first: it must not inherit the allocator's ways.
+    baseline = RemoteRunner(model, threads=torch.get_num_threads())
+    keep_freed_memory()
+    return LocalRunner(model, batch_px=_BATCH_PX["cpu"]), baseline
 
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:

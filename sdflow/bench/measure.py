@@ -29,6 +29,7 @@ class Row:
     Attributes:
         case: Name of the case.
         form: Name of the form.
+        samples: Outputs of each image.
         seconds: Median.
         px_per_s: LR pixels of all outputs a second.
         source_mp_per_s: Megapixels of sources a second.
@@ -41,6 +42,7 @@ class Row:
 
     case: str
     form: str
+    samples: int
     seconds: float
     px_per_s: float
     source_mp_per_s: float
@@ -95,6 +97,7 @@ def measure(
         Row(
             case=case.name,
             form=form,
+            samples=case.samples,
             seconds=seconds[form],
             px_per_s=case.pixels / seconds[form],
             source_mp_per_s=source_px / seconds[form] / 1e6,

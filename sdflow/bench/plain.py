@@ -1,8 +1,8 @@
 """The published way of running the model, re-created as the baseline.
 
 Whole image, float32, default memory layout, every 1x1 matrix inverted in every call,
-log-determinants computed and thrown away, and the host asked after every flow step whether there
-is a NaN. Downscaling runs the high-frequency flow too, whose result nobody uses.
+log-determinants computed and thrown away, and the host asked after every flow step (40 times a
+pass) whether there is a NaN. Downscaling runs the high-frequency flow too, for nothing.
 """
 
 from __future__ import annotations
@@ -51,12 +51,18 @@ def _run(flow: Sequence, z: Tensor, context: Tensor | None, *, inverse: bool) ->
     for step in reversed(steps) if inverse else steps:
         if isinstance(step, Sequence):
             z = _run(step, z, context, inverse=inverse)
-            if bool(torch.isnan(z).any()):
+            if _is_flow_step(step) and bool(torch.isnan(z).any()):
                 raise FloatingPointError("NaN inside the flow")
         elif isinstance(step, InvertibleConv1x1) and inverse:
             z = F.conv2d(z, torch.linalg.inv(step.weight())[:, :, None, None])
+            total = total - step.w_s.sum() * z.shape[2] * z.shape[3]
         else:
             transform = cast("Transform", step)
             z, log_det = transform.inverse(z, context) if inverse else transform(z, context)
             total = total + log_det
     return z
+
+
+def _is_flow_step(step: Sequence) -> bool:
+    names = {name for name, _ in step.named_children()}
+    return bool(names & {"coupling", "injector"})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from sdflow.bench.forms import Case, draw_inputs, make_form
+from sdflow.errors import SdflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,12 @@ class Timing:
     peak_bytes: int | None
 
 
+class BenchError(SdflowError):
+    """The baseline could not be measured."""
+
+    code = "bench"
+
+
 class FormRunner(Protocol):
     """Runs a form of a case once."""
 
@@ -49,6 +56,9 @@ class FormRunner(Protocol):
 
 class LocalRunner:
     """Runs forms in this process, keeping those of one case at a time.
+
+    Peak memory on a CPU is the process's, what earlier forms left behind included: the engine's
+    process keeps freed memory.
 
     Args:
         model: Float32 model on its device.
@@ -128,13 +138,20 @@ class RemoteRunner:
 
     def run(self, form: str, case: Case) -> Timing:
         """Have a form run once."""
-        self._pipe.send((form, case))
-        answer: Timing = self._pipe.recv()
+        try:
+            self._pipe.send((form, case))
+            answer: Timing = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise BenchError(
+                f"the baseline's process ended on {case.name} ({form}): smaller --sizes, or "
+                "--no-plain to measure without it"
+            ) from error
         return answer
 
     def close(self) -> None:
         """End the process."""
-        self._pipe.send(None)
+        with suppress(OSError):
+            self._pipe.send(None)
         self._process.join()
 
 

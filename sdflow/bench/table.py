@@ -28,6 +28,16 @@ def case_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def sample_line(rows: Sequence[Row]) -> str:
+    """What several samples of an image cost against one, for every form that ran both."""
+    one = {row.form: row.seconds for row in rows if row.samples == 1}
+    several = [row for row in rows if row.samples > 1 and row.form in one]
+    return "; ".join(
+        f"{row.samples} samples cost {row.seconds / one[row.form]:.2f} x one ({row.form})"
+        for row in several
+    )
+
+
 def step_table(rows: Sequence[Row]) -> str:
     """What each step brought: a line for each form, a pair of columns for each case."""
     cases = list(dict.fromkeys(row.case for row in rows))

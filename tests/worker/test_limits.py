@@ -58,7 +58,7 @@ from tests.model.seeded import photo, seeded_model
 engine = TiledEngine(seeded_model(SMALL), tile=256, halo=8)
 engine.upscale(photo(16, 16), key="warm")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 320_000_000, resource.RLIM_INFINITY))
 np.save(sys.argv[1], engine.upscale(photo(256, 256), key="k"))
 print(json.dumps(engine.limits.tile))
 """
