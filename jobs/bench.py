@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sizes", default="64,128,256,512", help="sides in LR px (default: %(default)s)"
     )
+    parser.add_argument(
+        "--batch-sizes", default="64,96", help="of batches of 32 images (default: %(default)s)"
+    )
     parser.add_argument("--runs", type=int, default=5, help="rounds (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="sizes 64 and 128 alone")
     parser.add_argument("--no-plain", action="store_true", help="without the slow baseline")
@@ -130,12 +133,7 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
         if name not in _CASES:
             known = ", ".join(_CASES)
             raise UsageError(f"--cases {name!r} is not one of {known}", item="--cases")
-    sides = "64,128" if arguments.quick else arguments.sizes
-    if not re.fullmatch(r"\d+(,\d+)*", sides):
-        raise UsageError(f"--sizes takes numbers like 64,128, not {sides!r}", item="--sizes")
-    sizes = [int(side) for side in sides.split(",")]
-    if any(side < 4 or side % 2 for side in sizes):
-        raise UsageError("--sizes takes even sides from 4 up", item="--sizes")
+    sizes = _sizes("--sizes", "64,128" if arguments.quick else arguments.sizes)
     if arguments.steps:
         return [Case("upscale", sizes[1 % len(sizes)]), Case("downscale", sizes[1 % len(sizes)])]
     cases = [Case("upscale", side) for side in sizes if "upscale" in wanted]
@@ -144,9 +142,18 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
     if "samples" in wanted:
         cases += [Case("upscale", middle), Case("upscale", middle, samples=4)]
     if "batch" in wanted:
-        small = sizes[0]
-        cases += [Case("upscale", small, images=32), Case("upscale", small * 3 // 2, images=32)]
+        sides = _sizes("--batch-sizes", arguments.batch_sizes)
+        cases += [Case("upscale", side, images=32) for side in sides]
     return list(dict.fromkeys(cases))
+
+
+def _sizes(flag: str, text: str) -> list[int]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise UsageError(f"{flag} takes numbers like 64,128, not {text!r}", item=flag)
+    sizes = [int(side) for side in text.split(",")]
+    if any(side < 4 or side % 2 for side in sizes):
+        raise UsageError(f"{flag} takes even sides from 4 up", item=flag)
+    return sizes
 
 
 def _machine(device: str) -> dict[str, str]:

@@ -30,7 +30,8 @@ def open_job(
 ) -> PixelParameters:
     """Take possession of a destination, or take up the job that is there.
 
-    Tile and halo that are not given are those of the job that is there, else the defaults.
+    Tile, halo and precision that are not given are those of the job that is there, else what suits
+    the weights and the devices.
 
     Returns:
         What the job's pixels depend on, resolved.
@@ -74,9 +75,13 @@ def _resolve(
     task: Task, settings: JobSettings, weights: JobWeights, before: dict[str, Any]
 ) -> PixelParameters:
     tiled = weights.data is not None
+    if before.get("weights") != weights.name:
+        before = {}  # what suited other weights may show seams with these
     tile = settings.tile or before.get("tile") or weights.tile
     halo = settings.halo if settings.halo is not None else before.get("halo")
     halo = weights.halo if halo is None else halo
+    # Another machine would choose for itself: a job goes on as it began.
+    begun = before.get("precision") if settings.precision == "auto" else None
     return PixelParameters(
         task=task,
         weights=weights.name,
@@ -85,7 +90,7 @@ def _resolve(
         samples=settings.samples,
         format=settings.format,
         quality=settings.quality,
-        precision=weights.precision,
+        precision=begun or weights.precision,
         tile=tile if tiled else None,
         halo=halo if tiled else None,
     )

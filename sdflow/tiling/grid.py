@@ -129,6 +129,11 @@ def plan_axis(
     )
 
 
+def halo_overhead(tile: int, halo: int) -> float:
+    """How many pixels a tile amid an image computes for every one that is used."""
+    return ((tile + 2 * halo) / tile) ** 2
+
+
 def blend_weights(spans: tuple[Span, ...], overlap: int, scale: int) -> list[list[float]]:
     """Weights of every span's core along one axis, on a grid ``scale`` times as fine.
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from sdflow.geometry import Region, Size
 from sdflow.model.calibration import Calibration, DirectionCalibration, widest_halo
+from sdflow.tiling.grid import halo_overhead
+from sdflow.worker.engine import DEFAULT_TILE_PX
 from sdflow.worker.network import SCALE, Network, TileWork
 from sdflow.worker.photo import Drawing
 
@@ -86,6 +88,11 @@ def _measure_direction(
         if seam <= MAX_SEAM:
             found = halo
             break
+    overhead = ", ".join(
+        f"{halo_overhead(tile, found):.2f} x the pixels on {kind} (tile {tile})"
+        for kind, tile in DEFAULT_TILE_PX.items()
+    )
+    report(f"{task}: with a halo of {found} tiles compute {overhead}")
     bf16_db = min(_bf16_db(network, task, probe, found) for probe in probes)
     report(f"{task}: bf16 is within {bf16_db:.1f} dB of float32")
     return DirectionCalibration(found, bf16_db)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,29 @@ def test_tile_of_the_record_outlives_a_new_default() -> None:
     _open(target, _settings(tile=96, halo=0))
     parameters = _open(target, _settings())
     assert (parameters.tile, parameters.halo) == (96, 0)
+
+
+def test_precision_of_the_record_outlives_a_machine_that_would_choose_another() -> None:
+    target, halved = MemoryStore(), replace(_WEIGHTS, precision="bf16")
+
+    def reopen(weights: JobWeights, **more: object) -> PixelParameters:
+        source = MemoryStore()
+        return open_job("upscale", _settings(**more), weights, source=source, target=target)
+
+    reopen(halved)
+    assert reopen(_WEIGHTS).precision == "bf16"
+    with pytest.raises(UsageError, match="precision: 'bf16' there, now 'fp32'"):
+        reopen(_WEIGHTS, precision="fp32")
+
+
+def test_other_weights_bring_their_own_halo() -> None:
+    target = MemoryStore()
+    _open(target, _settings())
+    other = JobWeights("b" * 64, data=b"", tile=256, halo=24, precision="bf16")
+    parameters = open_job(
+        "upscale", _settings(redo=True), other, source=MemoryStore(), target=target
+    )
+    assert (parameters.tile, parameters.halo, parameters.precision) == (256, 24, "bf16")
 
 
 def test_record_that_somebody_broke_is_named() -> None:
