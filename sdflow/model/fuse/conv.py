@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own convention
 
+_TYPICAL_SIDE = 128  # px; a layout that suits one size suits all, and changes no bit
 _LANES = 16  # output channels in a multiple of a vector's length run at full speed
 
 
@@ -49,6 +50,15 @@ def _by_name(x: Tensor) -> bool:
     return known and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
+def _packed(weight: Tensor, padding: int) -> Tensor:
+    """A weight as oneDNN's kernels read it; otherwise every call lays it out anew."""
+    pads, ones = [padding] * 2, [1, 1]
+    like = [1, weight.shape[1], _TYPICAL_SIDE, _TYPICAL_SIDE]
+    pack = torch.ops.mkldnn._reorder_convolution_weight  # noqa: SLF001  # as below
+    packed: Tensor = pack(weight, pads, ones, ones, 1, like)
+    return packed
+
+
 def _run_by_name(conv: Conv, x: Tensor, slope: float) -> Tensor:
     pads, ones = [conv.padding] * 2, [1, 1]
     activation = ("none", [], "") if slope == 1 else ("leaky_relu", [slope], "")
@@ -59,11 +69,9 @@ def _run_by_name(conv: Conv, x: Tensor, slope: float) -> Tensor:
 
 def make_conv(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, padding: int = 0) -> Conv:
     """A convolution in ``dtype`` with weights laid out as channels_last inputs want them."""
-    return Conv(
-        weight.to(dtype=dtype, memory_format=torch.channels_last),
-        None if bias is None else bias.to(dtype),
-        padding,
-    )
+    weight = weight.to(dtype=dtype, memory_format=torch.channels_last)
+    weight = _packed(weight, padding) if _by_name(weight) else weight
+    return Conv(weight, None if bias is None else bias.to(dtype), padding)
 
 
 def take_conv(conv: nn.Conv2d, dtype: torch.dtype, *, scale: float = 1.0, padding: int = 1) -> Conv:

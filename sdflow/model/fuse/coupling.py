@@ -89,9 +89,10 @@ class FusedCoupling:
         self._dtype = precision.net
         self.is_conditional = coupling.is_conditional
         weight, bias = weight_and_bias(coupling.net.conv1)
+        if self.is_conditional:
+            self._context_conv = make_conv(weight[:, kept:], bias, precision.net)
         own_bias = None if self.is_conditional else bias
         self._conv1 = make_conv(weight[:, :kept], own_bias, precision.net)
-        self._context_conv = make_conv(weight[:, kept:], bias, precision.net)
         self._net = FusedNet(coupling.net, precision, inverse=inverse)
 
     def context(self, features: Tensor) -> Tensor:

@@ -126,39 +126,49 @@ class _FusedModulatedBlock:
     """
 
     def __init__(self, block: ModulatedBlock, dtype: torch.dtype) -> None:
-        self._affine1, bound1 = _fold_modulation(block.modulation1, dtype)
-        self._affine2, bound2 = _fold_modulation(block.modulation2, dtype)
-        self._conv1 = _scaled_input(block.conv1, bound1, 1.0, dtype)
-        self._conv2 = _scaled_input(block.conv2, bound2, 0.1, dtype)
+        self._modulate1 = _FusedModulation(block.modulation1, dtype)
+        self._modulate2 = _FusedModulation(block.modulation2, dtype)
+        self._conv1 = _scaled_input(block.conv1, self._modulate1.gain, 1.0, dtype)
+        self._conv2 = _scaled_input(block.conv2, self._modulate2.gain, 0.1, dtype)
 
     def __call__(self, x: Tensor, modulation: Tensor) -> Tensor:
         """(B, width, H, W) to the same shape, reflected ring included."""
-        scale, shift = self._affine1(modulation).chunk(2, dim=1)
-        h = torch.addcmul(shift, x, _squash(scale))
-        h = reflect_ring_(self._conv1(h, slope=_SLOPE))
-        scale, shift = self._affine2(modulation).chunk(2, dim=1)
-        h = self._conv2(torch.addcmul(shift, h, _squash(scale)))
+        h = reflect_ring_(self._conv1(self._modulate1(x, modulation), slope=_SLOPE))
+        h = self._conv2(self._modulate2(h, modulation))
         return reflect_ring_(h.add_(x))
 
 
-def _squash(s: Tensor) -> Tensor:
+class _FusedModulation:
+    """Scale and shift in two convolutions: element-wise work wants them each in one piece."""
+
+    def __init__(self, modulation: Modulation, dtype: torch.dtype) -> None:
+        bound = modulation.log_scale.double().exp()
+        self.gain = 2 * bound
+        weight, bias = weight_and_bias(modulation.affine)
+        half = weight.shape[0] // 2
+        factors = (-2 / (bound + _EPS), 0.5 / bound)
+        self._scale, self._shift = (
+            make_conv(part * factor, offset * factor, dtype)
+            for part, offset, factor in zip(
+                weight.split(half), bias.split(half), factors, strict=True
+            )
+        )
+
+    def __call__(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape, divided by ``gain``."""
+        shift = self._shift(modulation)
+        return torch.addcmul(shift, x, _squash_(self._scale(modulation)), out=shift)
+
+
+def _squash_(s: Tensor) -> Tensor:
     """Half of tanh(-s / 2), by operations that round alike wherever a value lies in a tensor.
 
     torch's tanh takes three times as long, and its float32 sigmoid differs in the last bit between
     vectors and their remainder: an image's bits would depend on its batch.
     """
     if s.dtype in (torch.float32, torch.float64):
-        return s.exp().add_(1).reciprocal_().sub_(0.5)
-    return torch.sigmoid(s).neg_().add_(0.5)
-
-
-def _fold_modulation(modulation: Modulation, dtype: torch.dtype) -> tuple[Conv, Tensor]:
-    bound = modulation.log_scale.double().exp()
-    weight, bias = weight_and_bias(modulation.affine)
-    half = weight.shape[0] // 2
-    factor = torch.cat([(-2 / (bound + _EPS)).expand(half), (0.5 / bound).expand(half)])
-    conv = make_conv(weight * factor[:, None, None, None], bias * factor, dtype)
-    return conv, 2 * bound
+        return s.exp_().add_(1).reciprocal_().sub_(0.5)
+    return s.sigmoid_().neg_().add_(0.5)
 
 
 def _scaled_input(conv: nn.Conv2d, factor: Tensor, scale: float, dtype: torch.dtype) -> Conv:
