@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from sdflow.bench.forms import Case
     from sdflow.bench.measure import Row
     from sdflow.bench.runner import FormRunner, LocalRunner
+    from sdflow.bench.tiles import TileRow
     from sdflow.model.sdflow import SDFlow
 
 _CASES = ("upscale", "downscale", "samples", "batch")
-_BATCH_PX = {"cpu": 1 << 16, "cuda": 1 << 20}
+_TILES = "64,128,256"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="sizes 64 and 128 alone")
     parser.add_argument("--no-plain", action="store_true", help="without the slow baseline")
     parser.add_argument("--steps", action="store_true", help="what each optimisation brought")
+    parser.add_argument(
+        "--tiles",
+        nargs="?",
+        const=_TILES,
+        metavar="SIDES",
+        help=f"what tiles yield with the automatic halo, and their seams (SIDES: {_TILES})",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything there too; - for stdout")
 
 
@@ -64,6 +72,7 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
     from sdflow.model.sdflow import SDFlow
 
     cases = _cases(arguments)
+    tiles = _sizes("--tiles", arguments.tiles) if arguments.tiles else []
     to_file = arguments.json not in (None, "-")
     if to_file and not Path(arguments.json).absolute().parent.is_dir():
         raise UsageError(f"--json {arguments.json}: its folder does not exist", item="--json")
@@ -78,6 +87,9 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
     facts = _machine(device)
     if not quiet:
         report(", ".join(f"{name} {value}" for name, value in facts.items()))
+    if tiles:
+        tile_rows = _measure_tiles(model.to(device), tiles, arguments, report, quiet=quiet)
+        return _write_json(arguments.json, facts, tile_rows, report)
     engine, baseline = _runners(model, device)
     plain = () if arguments.no_plain else ("plain",)
     forms = (*PLAIN_FORMS, "fp32", "bf16") if arguments.steps else (*plain, "fp32", "bf16")
@@ -102,9 +114,42 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
         baseline.close()
     if arguments.steps and not quiet:
         report(step_table(rows))
-    if arguments.json:
+    return _write_json(arguments.json, facts, rows, report)
+
+
+def _measure_tiles(
+    model: SDFlow,
+    tiles: list[int],
+    arguments: argparse.Namespace,
+    report: Callable[[str], None],
+    *,
+    quiet: bool,
+) -> list[TileRow]:
+    from sdflow.bench.table import tile_table
+    from sdflow.bench.tiles import measure_tiles
+    from sdflow.worker.allocator import keep_freed_memory
+    from sdflow.worker.calibrate import measure
+    from sdflow.worker.charts import drawn_photos
+
+    keep_freed_memory()
+    say = (lambda _: None) if quiet else report
+    calibration = model.calibration or measure(model, drawn_photos(1024), report=say)
+    rows: list[TileRow] = []
+    for task in (name for name in ("upscale", "downscale") if name in arguments.cases.split(",")):
+        rows += measure_tiles(model, calibration, task, tiles, runs=arguments.runs)
+    say(tile_table(rows))
+    return rows
+
+
+def _write_json(
+    target: str | None,
+    facts: dict[str, str],
+    rows: Sequence[Row | TileRow],
+    report: Callable[[str], None],
+) -> int:
+    if target:
         text = json.dumps({"machine": facts, "rows": [asdict(row) for row in rows]}, indent=2)
-        report(text) if quiet else Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+        report(text) if target == "-" else Path(target).write_text(text + "\n", encoding="utf-8")
     return 0
 
 
@@ -114,15 +159,16 @@ def _runners(model: SDFlow, device: str) -> tuple[LocalRunner, FormRunner]:
 
     from sdflow.bench.runner import LocalRunner, RemoteRunner
     from sdflow.worker.allocator import keep_freed_memory
+    from sdflow.worker.engine import BATCH_PX
 
     if device == "cuda":
         torch.backends.cudnn.allow_tf32 = False
-        local = LocalRunner(model.to("cuda"), batch_px=_BATCH_PX["cuda"])
+        local = LocalRunner(model.to("cuda"), batch_px=BATCH_PX["cuda"])
         return local, local
     # The baseline's process first: it must not inherit the allocator's ways.
     baseline = RemoteRunner(model, threads=torch.get_num_threads())
     keep_freed_memory()
-    return LocalRunner(model, batch_px=_BATCH_PX["cpu"]), baseline
+    return LocalRunner(model, batch_px=BATCH_PX["cpu"]), baseline
 
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:

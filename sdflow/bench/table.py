@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sdflow.bench.measure import Row
+    from sdflow.bench.tiles import TileRow
 
 _HEAD = (
     "| case | form | LR px/s | source MP/s | GFLOP/s | of roofline | against plain | peak MB | dB |"
@@ -48,4 +49,18 @@ def step_table(rows: Sequence[Row]) -> str:
             f" {row.px_per_s:,.0f} | {row.speedup or 0:.2f}x |" for row in rows if row.form == form
         ]
         lines.append(f"| {form} |" + "".join(cells))
+    return "\n".join(lines)
+
+
+def tile_table(rows: Sequence[TileRow]) -> str:
+    """What every tile yields, its halo included, and whether it shows."""
+    lines = [
+        "| direction | form | tile | halo | overhead | LR px/s computed | LR px/s used | seam |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.task} | {row.precision} | {row.tile} | {row.halo} | {row.overhead:.2f} | "
+        f"{row.computed_px_per_s:,.0f} | {row.px_per_s:,.0f} | {row.seam} |"
+        for row in rows
+    ]
     return "\n".join(lines)

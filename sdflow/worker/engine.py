@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
 """Side of a tile's core that is most efficient on a kind of device, its halo included."""
 
-_BATCH_PX = {"cpu": 1 << 16, "cuda": 1 << 20}  # LR pixels beyond which a batch gains nothing
+BATCH_PX = {"cpu": 1 << 15, "cuda": 1 << 20}
+"""LR pixels beyond which a batch gains nothing."""
+
 _BLEND_PX = 8  # shared by neighbouring tiles whose halo is smaller than the weights need
 
 
@@ -259,7 +261,7 @@ def _batch_px(model: SDFlow, device: torch.device) -> int:
     else:
         free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = free_bytes // 2 // (4 * model.config.peak_values_per_px)
-    return max(1, min(fitting, _BATCH_PX.get(device.type, _BATCH_PX["cpu"])))
+    return max(1, min(fitting, BATCH_PX.get(device.type, BATCH_PX["cpu"])))
 
 
 def _window_size(grid: Grid) -> tuple[int, int, int]:

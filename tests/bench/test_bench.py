@@ -72,9 +72,24 @@ def test_steps_are_a_table_of_all_forms() -> None:
     assert all(f"| {form} |" in done.stdout for form in (*PLAIN_FORMS, *ENGINE_FORMS))
 
 
+def test_tiles_are_measured_and_none_of_them_shows() -> None:
+    command = [sys.executable, "-m", "jobs.bench", "--preset", "small", "--tiles", "16,32"]
+    done = subprocess.run(  # noqa: S603  # our own command
+        [*command, "--runs", "1", "--json", "-"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) == 2 * 2 * 2
+    for row in rows:
+        assert row["seam"] <= 1
+        assert row["overhead"] == pytest.approx((1 + 2 * row["halo"] / row["tile"]) ** 2)
+        assert 0 < row["px_per_s"] < row["computed_px_per_s"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--tiles", "64x"], "--tiles takes numbers"),
         (["--cases", "sideways"], "--cases 'sideways' is not one of upscale"),
         (["--sizes", "64x"], "--sizes takes numbers"),
         (["--sizes", "7"], "--sizes takes even sides"),
