@@ -162,7 +162,7 @@ def _runners(model: SDFlow, device: str) -> tuple[LocalRunner, FormRunner]:
     from sdflow.worker.engine import BATCH_PX
 
     if device == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # its stub
         local = LocalRunner(model.to("cuda"), batch_px=BATCH_PX["cuda"])
         return local, local
     # The baseline's process first: it must not inherit the allocator's ways.

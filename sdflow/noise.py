@@ -23,7 +23,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _LANES = 4  # values that one counter gives
-_ROWS_AT_ONCE_PX = 1 << 15  # keeps the intermediate tensors inside a processor's cache
+_CACHED_PX = 1 << 15  # keeps the intermediate tensors inside a processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ def gaussian_field(
         Float32 tensor (channels, region.height, region.width), N(0, 1), |value| < 6.4.
     """
     out = torch.empty((channels, region.height, region.width), device=device)
-    rows = max(1, _ROWS_AT_ONCE_PX // max(1, region.width))
+    # A GPU takes longer to start a kernel than to run one over a few rows.
+    on_cpu = out.device.type == "cpu"
+    rows = max(1, _CACHED_PX // max(1, region.width) if on_cpu else region.height)
     key = owner.words("gaussian")
     for first in range(0, channels, _LANES):
         for top in range(0, region.height, rows):

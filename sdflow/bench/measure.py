@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite, log10
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -136,4 +137,6 @@ def _precision(form: str) -> str:
 def _psnr_db(engine: LocalRunner) -> float:
     exact, half = (engine.outputs[form].double().clamp(-1, 1) for form in ("fp32", "bf16"))
     error = float((exact - half).square().mean())
-    return 200.0 if error == 0 else min(200.0, float(10 * torch.log10(torch.tensor(4 / error))))
+    if not isfinite(error):
+        return 0.0
+    return 200.0 if error == 0 else min(200.0, 10 * log10(4 / error))

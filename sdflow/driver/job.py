@@ -12,6 +12,7 @@ from sdflow import __version__
 from sdflow.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
+from sdflow.tiling.grid import blend_overlap
 from sdflow.work.ledger import decode_lines
 from sdflow.work.parameters import PixelParameters
 
@@ -80,6 +81,10 @@ def _resolve(
     tile = settings.tile or before.get("tile") or weights.tile
     halo = settings.halo if settings.halo is not None else before.get("halo")
     halo = weights.halo if halo is None else halo
+    # A calibration that came or went since is no reason to cut the same halo in another way.
+    overlap = before.get("overlap") if before.get("halo") == halo else None
+    if overlap is None:
+        overlap = blend_overlap(halo or 0, weights.halo or 0)
     # Another machine would choose for itself: a job goes on as it began.
     begun = before.get("precision") if settings.precision == "auto" else None
     return PixelParameters(
@@ -93,6 +98,7 @@ def _resolve(
         precision=begun or weights.precision,
         tile=tile if tiled else None,
         halo=halo if tiled else None,
+        overlap=overlap if tiled else None,
     )
 
 

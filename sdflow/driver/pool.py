@@ -107,7 +107,8 @@ class WorkerPool:
             return self._lose(worker, error, started=shard is not None)
         if shard is not None:
             if result.limits is not None:  # for workers to come on this kind of device
-                self._limits[self._kinds[worker]] = result.limits
+                kind = self._kinds[worker]
+                self._limits[kind] = result.limits.stricter(self._limits.get(kind))
             return ShardFinished(worker, shard, result)
         self._failed_starts = 0
         self._kinds[worker] = result

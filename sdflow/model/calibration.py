@@ -21,10 +21,12 @@ class DirectionCalibration:
     Attributes:
         halo: Smallest halo, in LR pixels, with which tiles show no seams.
         bf16_db: PSNR in dB of bf16 against float32, outputs clamped to [-1, 1], peak 2.
+        bf16_seam: Levels of 255 that this halo changes in bf16, where roundings flip.
     """
 
     halo: int
     bf16_db: float
+    bf16_seam: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,9 @@ def widest_halo(requirement: SizeRequirement) -> int:
 
 
 def _direction(values: object) -> DirectionCalibration:
-    if isinstance(values, dict) and set(values) == {"halo", "bf16_db"}:
-        halo, bf16_db = values["halo"], values["bf16_db"]
-        if type(halo) is int and halo >= 0 and type(bf16_db) is float and math.isfinite(bf16_db):
-            return DirectionCalibration(halo, bf16_db)
+    if isinstance(values, dict) and set(values) == {"halo", "bf16_db", "bf16_seam"}:
+        halo, *measured = values["halo"], values["bf16_db"], values["bf16_seam"]
+        sound = all(type(value) is float and math.isfinite(value) for value in measured)
+        if type(halo) is int and halo >= 0 and sound:
+            return DirectionCalibration(halo, *measured)
     raise WeightsError(f"the weights' calibration has a figure that cannot be: {_NEXT}")

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_BLEND_PX = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One tile along one axis.
@@ -127,6 +130,11 @@ def plan_axis(
     return tuple(
         Span(start, start + window, *core) for start, core in zip(starts, cores, strict=True)
     )
+
+
+def blend_overlap(halo: int, needed: int) -> int:
+    """Pixels that neighbouring cores share: none where their halo is all that is needed."""
+    return 0 if halo >= needed else _BLEND_PX
 
 
 def halo_overhead(tile: int, halo: int) -> float:

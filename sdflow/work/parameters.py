@@ -27,6 +27,7 @@ class PixelParameters:
         precision: Arithmetic, resolved.
         tile: Side of a tile in LR pixels, resolved; None for bicubic.
         halo: LR pixels around a tile, resolved; None for bicubic.
+        overlap: LR pixels over which neighbouring tiles are blended; None for bicubic.
     """
 
     task: Task
@@ -39,6 +40,7 @@ class PixelParameters:
     precision: str
     tile: int | None
     halo: int | None
+    overlap: int | None
 
     @property
     def hash(self) -> str:

@@ -1,4 +1,4 @@
-"""Measuring what one set of weights needs: the halo, and whether bf16 is close enough."""
+"""Measuring what one set of weights needs: the halo, and whether bf16 is good enough."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdflow.errors import WeightsError
 from sdflow.geometry import Region, Size
 from sdflow.model.calibration import Calibration, DirectionCalibration, widest_halo
 from sdflow.tiling.grid import halo_overhead
@@ -29,6 +30,7 @@ MAX_SEAM = 0.25
 _CORE_PX = 48
 _FIRST_HALO_PX = 8
 _MAX_DB = 200.0
+_HALF_PEAK = 127.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,16 @@ class _Probe:
     work: TileWork
     expected: NDArray[np.float32]
 
+    def seam(self, result: NDArray[np.float32]) -> float:
+        """Levels of 255 by which a result differs; 255 where it has no number."""
+        levels = float(np.abs(result - self.expected).max()) * _HALF_PEAK
+        return levels if np.isfinite(levels) else 2 * _HALF_PEAK
+
 
 def measure(
     model: SDFlow, images: Sequence[NDArray[Any]], *, report: Callable[[str], None]
 ) -> Calibration:
-    """Find the smallest halos without seams, and the PSNR of bf16, at temperature 0.8.
+    """Find the smallest halos without seams, and what bf16 does, at temperature 0.8.
 
     A core of every image runs with the network's whole reach around it in float32, then with
     growing halos, until none differs by more than ``MAX_SEAM`` anywhere. Tiles then show no seam,
@@ -52,6 +59,9 @@ def measure(
         model: On the device where to measure.
         images: RGB pixels (H, W, 3), uint8 or uint16; small ones are continued by reflection.
         report: Told a line for every step.
+
+    Raises:
+        WeightsError: If the network gives NaN or infinity in float32.
     """
     network = Network(model)
     return Calibration(
@@ -83,7 +93,11 @@ def _measure_direction(
     widest = widest_halo(requirement)
     found = widest
     for halo in candidate_halos(requirement):
-        seam = max(_seam(network, task, probe, halo) for probe in probes) if halo < widest else 0.0
+        seam = 0.0
+        if halo < widest:
+            works = [_with_halo(probe.work, halo) for probe in probes]
+            results = [_run(network, task, work, "fp32") for work in works]
+            seam = max(map(_Probe.seam, probes, results))
         report(f"{task}: halo {halo} changes {seam:.3f} levels of 255")
         if seam <= MAX_SEAM:
             found = halo
@@ -93,9 +107,19 @@ def _measure_direction(
         for kind, tile in DEFAULT_TILE_PX.items()
     )
     report(f"{task}: with a halo of {found} tiles compute {overhead}")
-    bf16_db = min(_bf16_db(network, task, probe, found) for probe in probes)
-    report(f"{task}: bf16 is within {bf16_db:.1f} dB of float32")
-    return DirectionCalibration(found, bf16_db)
+    works = [_with_halo(probe.work, found) for probe in probes]
+    halved = [_run(network, task, work, "bf16") for work in works]
+    bf16_db = min(
+        _psnr_db(_run(network, task, work, "fp32"), half)
+        for work, half in zip(works, halved, strict=True)
+    )
+    wholes = [_Probe(probe.work, _run(network, task, probe.work, "bf16")) for probe in probes]
+    bf16_seam = max(map(_Probe.seam, wholes, halved))
+    report(
+        f"{task}: bf16 is within {bf16_db:.1f} dB of float32, and this halo changes "
+        f"{bf16_seam:.3f} levels in it"
+    )
+    return DirectionCalibration(found, bf16_db, bf16_seam)
 
 
 def _probe(
@@ -115,21 +139,20 @@ def _probe(
     return _Probe(work, _run(network, task, work, "fp32"))
 
 
-def _seam(network: Network, task: Task, probe: _Probe, halo: int) -> float:
-    result = _run(network, task, _with_halo(probe.work, halo), "fp32")
-    return float(np.abs(result - probe.expected).max()) * 127.5
-
-
-def _bf16_db(network: Network, task: Task, probe: _Probe, halo: int) -> float:
-    work = _with_halo(probe.work, halo)
-    exact, half = (_run(network, task, work, name).astype(np.float64) for name in ("fp32", "bf16"))
-    error = float(np.square(exact - half).mean())
+def _psnr_db(exact: NDArray[np.float32], half: NDArray[np.float32]) -> float:
+    error = float(np.square(exact.astype(np.float64) - half).mean())
+    if not np.isfinite(error):
+        return 0.0
     return _MAX_DB if error == 0 else min(_MAX_DB, float(10 * np.log10(4 / error)))
 
 
 def _run(network: Network, task: Task, work: TileWork, precision: str) -> NDArray[np.float32]:
     drawing = Drawing(task, seed=0, tau=0.8, samples=(0,))
     (result,) = network.run([work], drawing, precision=precision, as_pixels=False)
+    if not all(result.are_finite):
+        if precision == "fp32":
+            raise WeightsError(f"these weights give NaN or infinity when they {task} a photo")
+        return np.full_like(result.cores[0], np.nan)
     clipped: NDArray[np.float32] = np.clip(result.cores[0], -1, 1)
     return clipped
 

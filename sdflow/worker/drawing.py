@@ -76,7 +76,7 @@ class Drawer:
         Yields:
             Position of an image and its outputs or its failure, for every image.
         """
-        parts = [split_channels(pixels) for _, pixels in images]
+        parts = [split_channels(pixels) for _, pixels in images]  # views, or one plane repeated
         photos = [Photo(key, rgb) for (key, _), (rgb, _) in zip(images, parts, strict=True)]
         total_px = sum(photo.pixels.size for photo in photos)
         with self._lock:
@@ -88,8 +88,12 @@ class Drawer:
                 yield index, drawn
                 continue
             rest = parts[index][1]
-            outputs = [_joined(pixels, rest, drawing.task) for pixels in drawn.samples]
             share = photos[index].pixels.size / total_px
+            try:
+                outputs = [_joined(pixels, rest, drawing.task) for pixels in drawn.samples]
+            except Exception as error:  # noqa: BLE001  # whatever a library raises for one image
+                yield index, error.with_traceback(None)
+                continue
             yield index, DrawnImage(outputs, drawn.note, busy_s * share)
 
     def _isolated(

@@ -11,7 +11,7 @@ import torch
 
 from sdflow.errors import SdflowError, UsageError
 from sdflow.geometry import Size
-from sdflow.tiling.grid import Grid, plan_grid
+from sdflow.tiling.grid import Grid, blend_overlap, plan_grid
 from sdflow.worker.assembly import Assembly
 from sdflow.worker.limits import Limits
 from sdflow.worker.network import SCALE, Network, TileResult, TileWork
@@ -34,8 +34,6 @@ DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
 BATCH_PX = {"cpu": 1 << 15, "cuda": 1 << 20}
 """LR pixels beyond which a batch gains nothing."""
 
-_BLEND_PX = 8  # shared by neighbouring tiles whose halo is smaller than the weights need
-
 
 class TiledEngine:
     """Runs a model over images of any size; the network never sees more than a batch of tiles.
@@ -53,6 +51,8 @@ class TiledEngine:
         model: The model, on the device where it shall run.
         tile: Side of a tile's core in LR pixels; None chooses.
         halo: Neighbouring LR pixels around a core; None chooses.
+        overlap: LR pixels over which neighbours are blended; None: some where ``halo`` is smaller
+            than the weights need, else none.
         precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the device has it and the
             weights were calibrated to lose less than 45 dB by it.
         limits: What is known to fit; None for no limits yet.
@@ -61,12 +61,14 @@ class TiledEngine:
         UsageError: If tile, halo or precision cannot be used.
     """
 
-    def __init__(
+    def __init__(  # the settings of a job, all but one with a default
         self,
         model: SDFlow,
         tile: int | None = None,
         halo: int | None = None,
         precision: str = "fp32",
+        *,
+        overlap: int | None = None,
         limits: Limits | None = None,
     ) -> None:
         if precision not in PRECISIONS:
@@ -79,6 +81,7 @@ class TiledEngine:
         self._model = model
         self._tile = tile or DEFAULT_TILE_PX.get(network.device.type, DEFAULT_TILE_PX["cpu"])
         self._halo = halo
+        self._overlap = overlap
         self._runner = TileRunner(
             network,
             resolve_precision(precision, model.calibration, network.device),
@@ -158,8 +161,13 @@ class TiledEngine:
         if not 0 <= drawing.tau <= 1:
             raise ValueError(f"tau is a temperature from 0 to 1, got {drawing.tau}")
         plans = [self._plan(photo, drawing.task) for photo in photos]
-        order = sorted(range(len(photos)), key=lambda index: _window_size(plans[index]))
-        for _, group in groupby(order, key=lambda index: _window_size(plans[index])):
+
+        def batch_kind(index: int) -> tuple[int, ...]:
+            depth = photos[index].pixels.dtype.itemsize  # pixels of one depth alone stack up
+            return (*_window_size(plans[index]), depth)
+
+        order = sorted(range(len(photos)), key=batch_kind)
+        for _, group in groupby(order, key=batch_kind):
             yield from self._draw_group(drawing, photos, plans, list(group))
 
     def _one(self, drawing: Drawing, photo: Photo) -> NDArray[Any]:
@@ -173,7 +181,7 @@ class TiledEngine:
         requirement = self._requirement(task)
         step, needed = requirement.multiple_of, self._needed_halo(task)
         halo = needed if self._halo is None else self._halo
-        overlap = 0 if halo >= needed else _BLEND_PX
+        overlap = blend_overlap(halo, needed) if self._overlap is None else self._overlap
         size = _size_lr(photo.pixels, task)
         size = size.padded_to(multiple_of=step, minimum=requirement.minimum)
         return plan_grid(

@@ -23,6 +23,18 @@ class Limits:
     reduced: bool = False
     on_cpu: bool = False
 
+    def stricter(self, other: Limits | None) -> Limits:
+        """What fits wherever either fits: two workers of a kind learn apart."""
+        if other is None:
+            return self
+        tiles = [tile for tile in (self.tile, other.tile) if tile is not None]
+        return Limits(
+            min(self.batch_px, other.batch_px),
+            min(tiles, default=None),
+            self.reduced or other.reduced,
+            self.on_cpu or other.on_cpu,
+        )
+
     @property
     def note(self) -> str:
         """What a person should know of results made under these limits; "" if nothing."""

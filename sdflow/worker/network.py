@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +51,23 @@ class TileResult:
 
     Attributes:
         cores: One for each sample, (core height, core width, 3) times the direction's scale.
-        is_finite: Whether the network gave numbers alone.
+        are_finite: Whether the network gave numbers alone, for each sample.
     """
 
     cores: tuple[NDArray[Any], ...]
-    is_finite: bool
+    are_finite: tuple[bool, ...]
+
+    def mended(self, exact: TileResult) -> TileResult:
+        """These samples, and of ``exact`` those that are not finite here.
+
+        Samples that are stay as they are: whether others were drawn with them must not matter.
+        """
+        cores = zip(self.are_finite, self.cores, exact.cores, strict=True)
+        finite = zip(self.are_finite, exact.are_finite, strict=True)
+        return TileResult(
+            tuple(here if good else there for good, here, there in cores),
+            tuple(here or there for here, there in finite),
+        )
 
 
 class Network:
@@ -71,6 +82,10 @@ class Network:
         parameter = next(model.parameters())
         self.device, self._dtype = parameter.device, parameter.dtype
         self._forms: dict[tuple[str, bool], FusedSDFlow] = {}
+        if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True
+            # Float32 means float32, not TF32.
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # its stub
 
     @torch.inference_mode()
     def run(
@@ -99,10 +114,10 @@ class Network:
         prepare = form.prepare_upscale if drawing.task == "upscale" else form.prepare_downscale
         prepared = prepare(images)
         cores: list[list[Tensor]] = [[] for _ in works]
-        finite = torch.ones(len(works), dtype=torch.bool, device=device)
+        finite: list[Tensor] = []
         for sample in drawing.samples:
             drawn = self._draw(form, prepared, works, drawing, sample, device)
-            finite &= torch.isfinite(drawn).flatten(1).all(dim=1)
+            finite.append(torch.isfinite(drawn).flatten(1).all(dim=1))
             for index, work in enumerate(works):
                 rows, columns = self._core(work, drawing.task).slices
                 core = drawn[index, :, rows, columns].permute(1, 2, 0)
@@ -113,9 +128,11 @@ class Network:
         return [
             TileResult(
                 tuple(_as_array(core, work.image.dtype if as_pixels else None) for core in parts),
-                is_finite=bool(good),
+                tuple(good),
             )
-            for work, parts, good in zip(works, cores, finite.cpu(), strict=True)
+            for work, parts, good in zip(
+                works, cores, torch.stack(finite, dim=1).tolist(), strict=True
+            )
         ]
 
     def _draw(  # one call, split off for its length
@@ -150,7 +167,7 @@ class Network:
     def _form(self, precision: str, *, on_cpu: bool) -> FusedSDFlow:
         known = self._forms.get((precision, on_cpu))
         if known is None:
-            model = deepcopy(self._model).to("cpu") if on_cpu else self._model
+            model = _on_cpu(self._model) if on_cpu else self._model
             exact = self._dtype == torch.float64
             known = self._forms[precision, on_cpu] = FusedSDFlow(
                 model,
@@ -158,6 +175,16 @@ class Network:
                 flow_dtype=self._dtype,
             )
         return known
+
+
+def _on_cpu(model: SDFlow) -> SDFlow:
+    """A copy on the processor, made without a byte of the device's memory."""
+    with torch.device("meta"):
+        copy = type(model)(model.config)
+    copy.load_state_dict(
+        {name: part.cpu() for name, part in model.state_dict().items()}, assign=True
+    )
+    return copy.eval().requires_grad_(requires_grad=False)
 
 
 def _fetch_later(values: Tensor) -> Tensor:

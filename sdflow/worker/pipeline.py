@@ -224,21 +224,22 @@ class Pipeline:
         self._finished_px.acquire(sum(reserved))
         drawing = Drawing(given.task, given.seed, given.tau, samples)
         images = [(item.key, image.pixels) for item, image in sources]
-        for index, drawn in self._drawer.draw(drawing, images):
-            item, image = sources[index]
-            if isinstance(drawn, Exception):
-                self._finished_px.release(reserved[index])
-                yield index, self._failure(item, attempt, drawn)
-                continue
-            upload = uploads[item.key]
-            upload.note = upload.note or drawn.note
-            upload.totals += Totals(busy_s=drawn.busy_s)
-            for sample, pixels in zip(samples, drawn.outputs, strict=True):
-                upload.totals += Totals(pixels_out=pixels.shape[0] * pixels.shape[1])
-                upload.writes.append(self._send(item, image, sample, pixels, attempt))
-                upload.writes[-1].add_done_callback(
-                    partial(self._sent, reserved[index] // len(samples))
-                )
+        try:
+            for index, drawn in self._drawer.draw(drawing, images):
+                item, image = sources[index]
+                if isinstance(drawn, Exception):
+                    yield index, self._failure(item, attempt, drawn)
+                    continue
+                upload = uploads[item.key]
+                upload.note = drawn.note or upload.note  # the latest limits include the earlier
+                upload.totals += Totals(busy_s=drawn.busy_s)
+                share, reserved[index] = reserved[index] // len(samples), 0
+                for sample, pixels in zip(samples, drawn.outputs, strict=True):
+                    upload.totals += Totals(pixels_out=pixels.shape[0] * pixels.shape[1])
+                    upload.writes.append(self._send(item, image, sample, pixels, attempt))
+                    upload.writes[-1].add_done_callback(partial(self._sent, share))
+        finally:
+            self._finished_px.release(sum(reserved))  # of images that no writer will release
 
     def _px_out(self, pixels_in: int) -> int:
         return 16 * pixels_in if self._parameters.task == "upscale" else pixels_in // 16

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 _LEAST_DB = 45.0  # of bf16 against float32, or the automatic choice refuses it
+_MAX_SEAM = 0.75  # levels of 255 before rounding: whole levels then differ by one at the most
 
 
 def resolve_precision(precision: str, calibration: Calibration | None, device: torch.device) -> str:
     """Turn ``auto`` into a precision; others stay as they are.
 
     bf16 is taken where the device computes in it and the weights' calibration says that both
-    directions stay within 45 dB of float32. Weights that were never calibrated run in float32.
+    directions stay within 45 dB of float32 and show no seams with it. Weights that were never
+    calibrated run in float32.
 
     Args:
         precision: One of ``PRECISIONS``.
@@ -29,8 +31,9 @@ def resolve_precision(precision: str, calibration: Calibration | None, device: t
         return precision
     if calibration is None or not has_bf16(device):
         return "fp32"
-    worst = min(calibration.upscale.bf16_db, calibration.downscale.bf16_db)
-    return "bf16" if worst >= _LEAST_DB else "fp32"
+    directions = calibration.upscale, calibration.downscale
+    good = all(one.bf16_db >= _LEAST_DB and one.bf16_seam <= _MAX_SEAM for one in directions)
+    return "bf16" if good else "fp32"
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -11,6 +11,7 @@ import torch
 from sdflow.errors import NonFiniteError, OutOfMemoryError, SdflowError
 from sdflow.worker.limits import Limits, step_back
 from sdflow.worker.network import SCALE, TileResult
+from sdflow.worker.precision import has_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
     "out of memory",
+    "ALLOC_FAILED",  # of cuDNN and cuBLAS
     "could not create a primitive",  # oneDNN tells no reason
     "could not execute a primitive",
     "std::bad_alloc",
@@ -36,7 +38,7 @@ _OUT_OF_MEMORY = (
 
 
 class TileRunner:
-    """Runs batches of equal tiles; no tile is ever skipped or done twice.
+    """Runs batches of equal tiles; no result is ever left out or given twice.
 
     Where memory runs out, ``limits`` steps back for good and the tiles at hand run again under it.
     Where the network gives NaN or infinity in half precision, the tile runs again in float32.
@@ -100,10 +102,10 @@ class TileRunner:
         checked: list[_Result] = []
         for work, result in zip(works, run(works, precision), strict=True):
             exact = result
-            if not result.is_finite and precision != "fp32":
-                (exact,) = run([work], "fp32")
+            if not all(result.are_finite) and precision != "fp32":
+                exact = result.mended(run([work], "fp32")[0])
             text = f"the network gave NaN or infinity for {work.key!r}"
-            checked.append(exact if exact.is_finite else NonFiniteError(text, item=work.key))
+            checked.append(exact if all(exact.are_finite) else NonFiniteError(text, item=work.key))
         return checked
 
     def _step_back(self, tiles: int, tile_px: int, core: int) -> bool:
@@ -112,7 +114,9 @@ class TileRunner:
             tiles=tiles,
             tile_px=tile_px,
             core=min(core, self.limits.tile or core),
-            can_reduce=self._precision == "fp32" and not self.limits.reduced,
+            can_reduce=self._precision == "fp32"
+            and not self.limits.reduced
+            and has_bf16(self._network.device),
             can_leave=self._network.device.type != "cpu" and not self.limits.on_cpu,
         )
         if self._network.device.type == "cuda":
@@ -140,7 +144,7 @@ class TileRunner:
             rows, columns = core.relative_to(work.core).scaled(scale).slices
             for whole, part in zip(wholes, result.cores, strict=True):
                 whole[rows, columns] = part
-        return TileResult(tuple(wholes), is_finite=True)
+        return TileResult(tuple(wholes), (True,) * len(wholes))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

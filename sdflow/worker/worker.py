@@ -85,14 +85,13 @@ class Worker:
             keep_freed_memory()
         else:
             self.device = torch.cuda.get_device_name()
-            torch.backends.cudnn.deterministic = True
-            torch.backends.cudnn.allow_tf32 = False
         model = decode_weights({"job.safetensors": weights})
         return TiledEngine(
             model.to("cuda" if spec.on_gpu else "cpu"),
             tile=spec.parameters.tile,
             halo=spec.parameters.halo,
             precision=spec.parameters.precision,
+            overlap=spec.parameters.overlap,
             limits=spec.limits.get(self.device),
         )
 

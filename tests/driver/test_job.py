@@ -41,6 +41,15 @@ def test_tile_of_the_record_outlives_a_new_default() -> None:
     assert (parameters.tile, parameters.halo) == (96, 0)
 
 
+def test_calibration_that_came_or_went_changes_no_byte_of_a_job() -> None:
+    target = MemoryStore()
+    calibrated = replace(_WEIGHTS, halo=24)
+    begun = open_job("upscale", _settings(), calibrated, source=MemoryStore(), target=target)
+    assert (begun.halo, begun.overlap) == (24, 0)
+    assert _open(target, _settings()) == begun
+    assert _open(MemoryStore(), _settings(halo=24)).overlap == 8  # less than needed: blended
+
+
 def test_precision_of_the_record_outlives_a_machine_that_would_choose_another() -> None:
     target, halved = MemoryStore(), replace(_WEIGHTS, precision="bf16")
 

@@ -15,7 +15,7 @@ from sdflow.model.checkpoint import decode_weights, encode_safetensors, weights_
 from sdflow.model.config import PAPER
 from tests.model.seeded import TINY, seeded_model
 
-_GOOD = Calibration(DirectionCalibration(8, 61.5), DirectionCalibration(16, 58.25))
+_GOOD = Calibration(DirectionCalibration(8, 61.5, 0.5), DirectionCalibration(16, 58.25, 0.25))
 
 
 def test_calibration_comes_back_from_the_file_and_leaves_the_hash_alone() -> None:
@@ -44,7 +44,7 @@ def test_calibration_of_other_weights_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("halo", [7, 4096])
 def test_halo_that_cannot_be_is_refused(halo: int) -> None:
-    wrong = replace(_GOOD, downscale=DirectionCalibration(halo, 60.0))
+    wrong = replace(_GOOD, downscale=DirectionCalibration(halo, 60.0, 0.0))
     with pytest.raises(WeightsError, match=f"downscale halo {halo} cannot be"):
         wrong.check(PAPER)
 
@@ -53,14 +53,15 @@ def test_halo_that_cannot_be_is_refused(halo: int) -> None:
     "values",
     [
         None,
-        {},
-        {"upscale": {"halo": 8, "bf16_db": 60.0}},
-        {"upscale": {"halo": -8, "bf16_db": 60.0}, "downscale": {"halo": 8, "bf16_db": 60.0}},
-        {"upscale": {"halo": 8.5, "bf16_db": 60.0}, "downscale": {"halo": 8, "bf16_db": 60.0}},
-        {"upscale": {"halo": 8}, "downscale": {"halo": 8, "bf16_db": 60.0}},
-        {"upscale": {"halo": 8, "bf16_db": float("nan")}, "downscale": {"halo": 8, "bf16_db": 1.0}},
+        {"halo": 8, "bf16_db": 60.0},
+        {"halo": -8, "bf16_db": 60.0, "bf16_seam": 0.0},
+        {"halo": 8.5, "bf16_db": 60.0, "bf16_seam": 0.0},
+        {"halo": 8, "bf16_db": float("nan"), "bf16_seam": 0.0},
+        {"halo": 8, "bf16_db": 60.0, "bf16_seam": float("inf")},
     ],
 )
 def test_nonsense_is_refused(values: object) -> None:
     with pytest.raises(WeightsError, match="calibration"):
         Calibration.from_dict(values)
+    with pytest.raises(WeightsError, match="calibration"):
+        Calibration.from_dict({"upscale": values, "downscale": _GOOD.to_dict()["downscale"]})

@@ -17,13 +17,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def exact_convolutions() -> None:
-    """As a worker sets it."""
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-
-
 @pytest.mark.parametrize("direction", ["upscale", "downscale"])
 def test_gpu_and_cpu_agree_to_a_level(direction: str) -> None:
     image = photo(100, 70) if direction == "upscale" else photo(400, 280)

@@ -37,6 +37,7 @@ PARAMETERS = PixelParameters(
     precision="fp32",
     tile=None,
     halo=None,
+    overlap=None,
 )
 
 

@@ -35,6 +35,7 @@ def test_limits_of_the_kind_of_device_hold_from_the_start_and_are_reported(tmp_p
         precision="fp32",
         tile=64,
         halo=8,
+        overlap=None,
     )
     options = S3Options()
     spec = WorkerSpec(

@@ -46,8 +46,11 @@ class Conv:
 
 
 def _by_name(x: Tensor) -> bool:
-    known = x.dtype in (torch.float32, torch.bfloat16)
-    return known and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if x.dtype == torch.bfloat16:  # old processors: torch computes it in another way
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  # no public name
+    return x.dtype == torch.float32
 
 
 def _packed(weight: Tensor, padding: int) -> Tensor:

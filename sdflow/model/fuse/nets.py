@@ -163,12 +163,11 @@ class _FusedModulation:
 def _squash_(s: Tensor) -> Tensor:
     """Half of tanh(-s / 2), by operations that round alike wherever a value lies in a tensor.
 
-    torch's tanh takes three times as long, and its float32 sigmoid differs in the last bit between
-    vectors and their remainder: an image's bits would depend on its batch.
+    torch's tanh takes three times as long, and its sigmoid differs in the last bit between vectors
+    and their remainder: an image's bits would depend on its batch.
     """
-    if s.dtype in (torch.float32, torch.float64):
-        return s.exp_().add_(1).reciprocal_().sub_(0.5)
-    return s.sigmoid_().neg_().add_(0.5)
+    wide = s if s.dtype == torch.float64 else s.float()
+    return wide.exp_().add_(1).reciprocal_().sub_(0.5).to(s.dtype)
 
 
 def _scaled_input(conv: nn.Conv2d, factor: Tensor, scale: float, dtype: torch.dtype) -> Conv:
