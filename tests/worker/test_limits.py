@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sdflow import TiledEngine
+from sdflow.geometry import Region
 from sdflow.model.config import SMALL
 from sdflow.worker.limits import Limits, step_back
+from sdflow.worker.network import TileResult, TileWork
+from sdflow.worker.photo import Drawing
+from sdflow.worker.runner import TileRunner
 from tests.model.seeded import photo, seeded_model
 
 
@@ -47,6 +52,47 @@ def test_batch_then_tile_then_precision_then_processor() -> None:
 @pytest.mark.parametrize("gpu", [False, True])
 def test_ladder_ends(gpu: bool) -> None:
     assert len(_ladder(Limits(1 << 20), tiles=1000, core=4096, gpu=gpu)) < 40
+
+
+def test_limits_of_two_workers_add_up() -> None:
+    narrow, plain = Limits(400, tile=32), Limits(200, reduced=True)
+    assert narrow.stricter(plain) == plain.stricter(narrow) == Limits(200, tile=32, reduced=True)
+    assert narrow.stricter(None) == narrow
+
+
+class _SmallDevice:
+    """Stands for a network on a device that holds so many tiles and no more."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, holds: int) -> None:
+        self.holds = holds
+        self.done: list[str] = []
+
+    def run(self, works: list[TileWork], drawing: Drawing, **_: object) -> list[TileResult]:
+        if len(works) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.done += [work.key for work in works]
+        return [
+            TileResult((np.full((8, 8, 3), int(work.key), np.uint8),), (True,)) for work in works
+        ]
+
+
+@pytest.mark.parametrize("holds", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_no_result_is_left_out_or_given_twice_where_batches_do_not_fit(
+    holds: int, count: int
+) -> None:
+    device, region = _SmallDevice(holds), Region(0, 0, 8, 8)
+    runner = TileRunner(device, "fp32", Limits(1 << 20), lambda *_: None)  # type: ignore[arg-type]  # no pieces here
+    works = [TileWork(np.zeros((8, 8, 3), np.uint8), str(n), region, region) for n in range(count)]
+    results = runner.run(works, Drawing("upscale", 0, 0.8, (0,)), as_pixels=True)
+    assert [int(r.cores[0][0, 0, 0]) for r in results if isinstance(r, TileResult)] == [
+        *range(count)
+    ]
+    assert device.done == [str(n) for n in range(count)]
+    assert runner.limits.batch_px <= max(holds, 1) * 64 or count <= holds
+    assert runner.limits.note == ""
 
 
 _UNDER_A_LIMIT = """
