@@ -81,14 +81,13 @@ def calibrate(path: str, out: str, images: str | None, *, report: Callable[[str]
         WeightsError: If they cannot be read, or ``out`` exists or cannot be written.
         UsageError: If there is no image in the folder, or ``out`` is no ``.safetensors``.
     """
-    from sdflow.model.checkpoint import encode_safetensors
-    from sdflow.model.sdflow import SDFlow
+    from sdflow.model.checkpoint import decode_weights, encode_safetensors, read_weights
     from sdflow.worker.calibrate import measure
     from sdflow.worker.charts import drawn_photos
 
     if not out.endswith(".safetensors"):
         raise UsageError(f"{out} must end in .safetensors: no other file holds a calibration")
-    model = SDFlow.load(path)
+    model = decode_weights(read_weights(path), calibrated=False)  # a wrong one must not stop this
     _refuse_existing(out)
     photos = drawn_photos(1024) if images is None else _read_photos(Path(images))
     model.calibration = measure(model, photos, report=report)

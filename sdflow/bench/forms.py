@@ -88,7 +88,7 @@ def make_form(
         model: Float32 model on the device of the inputs.
         case: What to run.
         inputs: With what.
-        batch: Images that the fused forms take at once; the others take them one by one.
+        batch: Images that the fused forms take at once; the plain form takes one, as published.
     """
     if name in ENGINE_FORMS or name == "fused, cold memory":
         fused = FusedSDFlow(model, net_dtype=ENGINE_FORMS.get(name, torch.float32))

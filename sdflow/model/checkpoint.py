@@ -50,11 +50,12 @@ def read_weights(path: str | Path) -> dict[str, bytes]:
     return files
 
 
-def decode_weights(files: Mapping[str, bytes]) -> SDFlow:
+def decode_weights(files: Mapping[str, bytes], *, calibrated: bool = True) -> SDFlow:
     """Build the model from the content of its files.
 
     Args:
         files: Content by file name, either one ``.safetensors`` or the four official ones.
+        calibrated: Take and check the calibration in the file; else the model has none.
 
     Returns:
         The model in evaluation mode, gradients off, on the CPU.
@@ -72,7 +73,7 @@ def decode_weights(files: Mapping[str, bytes]) -> SDFlow:
         model = SDFlow(config)
     _check_state(state, model.state_dict(), ", ".join(files))
     model.load_state_dict(state, assign=True)
-    if calibration is not None:
+    if calibrated and calibration is not None:
         model.calibration = _checked(calibration, model)
     return model.eval().requires_grad_(requires_grad=False)
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from sdflow.work.parameters import Task
 
 DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
-"""Side of a tile's core that is most efficient on a kind of device, its halo included."""
+"""Side of a tile's core: on a CPU what ``sdflow bench --tiles`` shows to pay, halo included, at a
+gigabyte or so of memory; on a GPU a guess until that has run there."""
 
 BATCH_PX = {"cpu": 1 << 15, "cuda": 1 << 20}
 """LR pixels beyond which a batch gains nothing."""

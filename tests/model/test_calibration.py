@@ -40,6 +40,8 @@ def test_calibration_of_other_weights_is_refused(tmp_path: Path) -> None:
     tensors["encoder.conv_out2.bias"] += 1
     with pytest.raises(WeightsError, match=r"of other weights.*sdflow weights calibrate"):
         decode_weights({"a.safetensors": save(tensors, metadata)})
+    bare = decode_weights({"a.safetensors": save(tensors, metadata)}, calibrated=False)
+    assert bare.calibration is None  # so that it can be calibrated again
 
 
 @pytest.mark.parametrize("halo", [7, 4096])
