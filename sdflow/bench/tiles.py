@@ -63,7 +63,7 @@ def measure_tiles(
         tiles: Sides of cores in LR pixels.
         runs: Rounds, each with every tile and precision once.
     """
-    halo = (calibration.upscale if task == "upscale" else calibration.downscale).halo
+    halo = calibration.of(task).halo
     model.calibration = calibration
     photos = {tile: _photo(task, tile + tile // 2 + 2 * halo) for tile in tiles}
     engines = {

@@ -70,7 +70,7 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
             halo=halo,
         )
     else:
-        halo = getattr(model.calibration, task).halo
+        halo = model.calibration.of(task).halo
     return JobWeights(
         name=weights_hash(model),
         data=encode_safetensors(model),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdflow.errors import WeightsError
 
@@ -35,6 +35,10 @@ class Calibration:
 
     upscale: DirectionCalibration
     downscale: DirectionCalibration
+
+    def of(self, task: Literal["upscale", "downscale"]) -> DirectionCalibration:
+        """The figures of one direction."""
+        return self.upscale if task == "upscale" else self.downscale
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in a weights file."""

@@ -201,7 +201,7 @@ class TiledEngine:
         calibration = self._model.calibration
         if calibration is None:
             return self._requirement(task).reach
-        return (calibration.upscale if task == "upscale" else calibration.downscale).halo
+        return calibration.of(task).halo
 
     def _draw_group(
         self, drawing: Drawing, photos: Sequence[Photo], plans: Sequence[Grid], indices: list[int]

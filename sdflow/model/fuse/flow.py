@@ -64,12 +64,10 @@ class FusedFlow:
         """Run z (B, C, H, W) through; z itself may be overwritten."""
         conditions = iter(context)
         for op in self._ops:
-            if isinstance(op, FusedInjector) or (
-                isinstance(op, FusedCoupling) and op.is_conditional
-            ):
+            if isinstance(op, FusedInjector):
                 op(z, next(conditions))
             elif isinstance(op, FusedCoupling):
-                op(z)
+                op(z, next(conditions) if op.is_conditional else None)
             else:
                 z = op(z)
         return z
