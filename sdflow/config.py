@@ -7,17 +7,11 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from sdflow.errors import UsageError
 
@@ -41,12 +35,45 @@ def _as_globs(value: object) -> object:
 Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_globs)]
 
 
-class JobSettings(BaseSettings):
-    """Everything a job can be told. Every field is a flag, a variable and a key of the job file."""
+class StorageSettings(BaseSettings):
+    """How to reach S3 and how to log: what all commands on a store can be told."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
+
+    endpoint_url: str | None = Field(None, description="S3 endpoint")
+    profile: str | None = Field(None, description="AWS profile")
+    region: str | None = Field(None, description="S3 region")
+    no_sign_request: bool = Field(False, description="public buckets: send no credentials")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="log lines; auto = console on a terminal, else json"
+    )
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _without_credentials(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("put credentials into the environment or a profile, not into the URL")
+        return value
+
+
+class TargetSettings(StorageSettings):
+    """What a command on the destination of a job can be told."""
+
+    dst: str = Field(description="where a job's results are: s3://bucket/prefix/, a folder, file://…")
+
+
+class VerifySettings(TargetSettings):
+    """What ``sdflow verify`` can be told."""
+
+    repair: bool = Field(
+        False, description="let the next run of the job make missing and changed results again"
+    )
+
+
+class JobSettings(StorageSettings):
+    """Everything a job can be told. Every field is a flag, a variable and a key of the job file."""
 
     src: str = Field(description="where the photos are: s3://bucket/prefix/, a folder, file://…")
     dst: str = Field(description="where results go: s3://bucket/prefix/, a folder, file://…")
@@ -59,7 +86,9 @@ class JobSettings(BaseSettings):
     tau: float = Field(0.8, ge=0, le=1, description="sampling temperature, 0 to 1")
     seed: int = Field(0, description="seed of the job")
     samples: int = Field(1, ge=1, le=1000, description="outputs drawn per image")
-    workers: int = Field(1, ge=1, description="number of worker actors")
+    workers: str = Field(
+        "1", description="worker actors: N, or MIN:MAX to follow the backlog, as the cluster allows"
+    )
     gpus_per_worker: float | None = Field(
         None,
         ge=0,
@@ -84,22 +113,51 @@ class JobSettings(BaseSettings):
     max_failure_rate: float = Field(
         0, ge=0, le=1, description="share of images that may fail without exit status 3"
     )
-    redo: bool = Field(False, description="accept changed settings and redo what they change")
-    endpoint_url: str | None = Field(None, description="S3 endpoint")
-    profile: str | None = Field(None, description="AWS profile")
-    region: str | None = Field(None, description="S3 region")
-    no_sign_request: bool = Field(False, description="public buckets: send no credentials")
-    address: str = Field("local", description="Ray cluster: local starts one here, auto, ray://…")
-    log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="log lines; auto = console on a terminal, else json"
+    join: bool = Field(
+        False, description="share the job with a driver that has it already, on other machines"
     )
+    drain_seconds: float = Field(
+        25, ge=0, description="what images in progress get after SIGTERM or Ctrl-C"
+    )
+    list_threads: int = Field(
+        1, ge=1, le=64, description="folders of SRC that are listed at the same time"
+    )
+    redo: bool = Field(False, description="accept changed settings and redo what they change")
+    address: str = Field("local", description="Ray cluster: local starts one here, auto, ray://…")
 
-    @field_validator("endpoint_url")
+    @field_validator("workers", mode="before")
     @classmethod
-    def _without_credentials(cls, value: str | None) -> str | None:
-        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
-            raise ValueError("put credentials into the environment or a profile, not into the URL")
-        return value
+    def _as_range(cls, value: object) -> object:
+        text = str(value) if isinstance(value, int) else value
+        if not isinstance(text, str):
+            return value
+        numbers = text.split(":")
+        if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+            raise ValueError("expected N or MIN:MAX")
+        if int(numbers[-1]) < 1 or int(numbers[0]) > int(numbers[-1]):
+            raise ValueError("at least one worker is needed, and MIN may not be above MAX")
+        return text
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """Fewest and most workers."""
+        numbers = [int(number) for number in self.workers.split(":")]
+        return numbers[0], numbers[-1]
+
+
+RETRY_FIELDS = (
+    "dst",
+    "weights",
+    "workers",
+    "gpus_per_worker",
+    "max_pixels",
+    "max_failure_rate",
+    "drain_seconds",
+    "address",
+    *StorageSettings.model_fields,
+)
+_NOT_OF_A_RETRY = ("config", "redo", "join", "log_format")
+_Settings = TypeVar("_Settings", bound=StorageSettings)
 
 
 def load_settings(flags: dict[str, Any]) -> JobSettings:
@@ -111,25 +169,53 @@ def load_settings(flags: dict[str, Any]) -> JobSettings:
     Raises:
         UsageError: Naming the flag, variable or key that is wrong.
     """
-    _refuse_unknown_variables()
     job_file = flags.get("config") or os.environ.get(f"{ENV_PREFIX}CONFIG")
     values = _read_job_file(job_file) if job_file else {}
+    return _gathered(JobSettings, flags, {**values, **_environment(JobSettings)})
 
-    class Sourced(JobSettings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del dotenv_settings, file_secret_settings
-            return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
+def load_target_settings(model: type[_Settings], flags: dict[str, Any]) -> _Settings:
+    """Gather the settings of a command that works on a job's destination.
+
+    Args:
+        model: What the command can be told.
+        flags: As in :func:`load_settings`.
+
+    Raises:
+        UsageError: Naming the flag or variable that is wrong.
+    """
+    return _gathered(model, flags, _environment(model))
+
+
+def load_retry_settings(
+    flags: dict[str, Any], recorded: dict[str, Any], *, source: str
+) -> JobSettings:
+    """The settings of a job that is there already, for doing a part of it again.
+
+    Args:
+        flags: As in :func:`load_settings`, of ``RETRY_FIELDS``; they win over the environment's
+            variables of these fields, and those over what is recorded.
+        recorded: ``settings`` of the job's ``job.json``.
+        source: Its ``source``.
+
+    Raises:
+        UsageError: Naming the flag, variable or key that is wrong.
+    """
+    known = JobSettings.model_fields.keys() - set(_NOT_OF_A_RETRY)
+    values = {name: value for name, value in recorded.items() if name in known}
+    given = _environment(JobSettings)
+    values |= {name: value for name, value in given.items() if name in RETRY_FIELDS}
+    return _gathered(JobSettings, flags, {**values, "src": source})
+
+
+def _environment(model: type[StorageSettings]) -> dict[str, Any]:
+    _refuse_unknown_variables()
+    return EnvSettingsSource(model)()
+
+
+def _gathered(model: type[_Settings], flags: dict[str, Any], values: dict[str, Any]) -> _Settings:
     try:
-        return Sourced(**flags)
+        return model(**{**values, **flags})
     except ValidationError as error:
         raise UsageError("; ".join(_explain(item, flags) for item in error.errors())) from error
 
@@ -174,9 +260,10 @@ def _suggestion(name: str) -> str:
 
 def _refuse_unknown_variables() -> None:
     """Refuse variables that are no setting, but for those of a Kubernetes service's name."""
+    known = JobSettings.model_fields.keys() | VerifySettings.model_fields
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
-        if not variable.startswith(ENV_PREFIX) or name in JobSettings.model_fields:
+        if not variable.startswith(ENV_PREFIX) or name in known:
             continue
         if not _KUBERNETES_SERVICE.search(variable):
             raise UsageError(

@@ -12,7 +12,8 @@
     │   ├── AlreadyExistsError     put-if-absent lost the race
     │   ├── PreconditionError      the object is no longer the version asked for
     │   ├── InvalidKeyError        a key that would leave its prefix
-    │   └── TransientStorageError  throttling, 5xx, reset, short body: try again
+    │   ├── TransientStorageError  throttling, 5xx, reset, short body: try again
+    │   └── UnsupportedError       the store lacks something that was asked of it
     ├── OutOfMemoryError           not even one small tile fits: try again elsewhere
     └── ImageError                 one image cannot be done: a dead letter, the job goes on
         ├── DecodeError            decode.empty, .truncated, .corrupt or .unsupported
@@ -107,6 +108,12 @@ class TransientStorageError(StorageError):
 
     code = "storage.transient"
     transient = True
+
+
+class UnsupportedError(StorageError):
+    """The store lacks something that was asked of it."""
+
+    code = "storage.unsupported"
 
 
 class ImageError(SdflowError):

@@ -54,7 +54,7 @@ def test_globs_in_the_environment(
     [
         ({"dst": "out"}, "SRC is missing"),
         ({**_PLACES, "tau": "1.5"}, r"--tau: .*less than or equal to 1, got '1.5'"),
-        ({**_PLACES, "workers": "many"}, r"--workers: .*integer.*got 'many'"),
+        ({**_PLACES, "workers": "many"}, r"--workers: expected N or MIN:MAX, got 'many'"),
         ({**_PLACES, "format": "gif"}, r"--format: .*'keep', 'png'"),
         ({**_PLACES, "config": "/no/such.yaml"}, r"--config /no/such\.yaml: No such file"),
         ({**_PLACES, "endpoint_url": "http://me:secret@host"}, "--endpoint-url: put credentials"),

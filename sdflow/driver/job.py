@@ -9,18 +9,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sdflow import __version__
-from sdflow.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
+from sdflow.driver.record import read_record
+from sdflow.errors import AlreadyExistsError, UnsupportedError, UsageError
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.tiling.grid import blend_overlap
-from sdflow.work.ledger import decode_lines
 from sdflow.work.parameters import PixelParameters
 
 if TYPE_CHECKING:
     from sdflow.config import JobSettings
     from sdflow.driver.weights import JobWeights
     from sdflow.storage.store import Store
-    from sdflow.work.ledger import LedgerIndex
     from sdflow.work.parameters import Task
 
 _PACKAGES = ("ray", "torch", "numpy", "pillow", "boto3")
@@ -41,8 +40,8 @@ def open_job(
         UsageError: If another job is there and ``--redo`` was not given; names what differs.
         StorageError: If the destination cannot be read or written.
     """
-    recorded = _read_record(target)
-    before = recorded["parameters"] if recorded else {}
+    recorded = read_record(target)
+    before = recorded.parameters if recorded else {}
     parameters = _resolve(task, settings, weights, before)
     record = _record(settings, parameters, source)
     if recorded is None:
@@ -50,26 +49,26 @@ def open_job(
             target.put_if_absent(keys.JOB_KEY, record)
         except AlreadyExistsError:  # another driver was faster
             return open_job(task, settings, weights, source=source, target=target)
+        except UnsupportedError:
+            target.put(keys.JOB_KEY, record)
         return parameters
     differences = parameters.differences(before)
-    if recorded["source"] != source.url:
-        differences.append(f"SRC: {recorded['source']} there, now {source.url}")
+    if recorded.source != source.url:
+        differences.append(f"SRC: {recorded.source} there, now {source.url}")
     if not differences:
         return parameters
-    if not settings.redo:
+    if not settings.redo or settings.join:
+        remedy = (
+            "--join shares the job as it is"
+            if settings.join
+            else "choose another DST, or give --redo to do again what they change"
+        )
         raise UsageError(
-            f"{target.url} holds a job with other settings ({'; '.join(differences)}): "
-            "choose another DST, or give --redo to do again what they change",
+            f"{target.url} holds a job with other settings ({'; '.join(differences)}): {remedy}",
             item="--redo",
         )
     target.put(keys.JOB_KEY, record)
     return parameters
-
-
-def read_ledger(target: Store, index: LedgerIndex) -> None:
-    """Take every ledger part into the index, the oldest run first."""
-    for info in target.list(keys.LEDGER_PREFIX):
-        index.add(decode_lines(target.get(info.key), source=info.key))
 
 
 def _resolve(
@@ -116,16 +115,3 @@ def _record(settings: JobSettings, parameters: PixelParameters, source: Store) -
         },
     }
     return json.dumps(record, indent=2).encode() + b"\n"
-
-
-def _read_record(target: Store) -> dict[str, Any] | None:
-    try:
-        record = json.loads(target.get(keys.JOB_KEY))
-        return {"source": str(record["source"]), "parameters": dict(record["parameters"])}
-    except NotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"{target.url}: {keys.JOB_KEY} is no record of a job: restore it, or take another DST",
-            item=keys.JOB_KEY,
-        ) from error

@@ -14,27 +14,34 @@ import structlog
 
 from sdflow.driver.events import (
     Event,
+    GiveUp,
     ListingEnded,
     RecordDeadLetter,
-    ShardFinished,
+    RecordEndings,
+    ScaleTo,
     ShardPlanned,
+    SplitShard,
     StartShard,
     StopRequested,
+    StopWorker,
+    TimePassed,
 )
+from sdflow.driver.planner import Planner
 from sdflow.driver.pool import WorkerPool
-from sdflow.driver.state import Scheduler
-from sdflow.errors import ClusterError
+from sdflow.errors import ClusterError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from threading import Event as Flag
 
     from sdflow.config import JobSettings
+    from sdflow.driver.state import Scheduler
     from sdflow.driver.tally import Tally
     from sdflow.work.shard import Shard
     from sdflow.worker.worker import WorkerSpec
 
 _WAIT_S = 0.5  # so that a request to stop is seen soon
+_TICK_S = 1.0
 _PATIENCE_S = 30.0  # without any worker, before a word is said about it
 _log = structlog.get_logger()
 
@@ -58,7 +65,7 @@ def worker_pool(
         num_cpus, num_gpus = _shares(settings, needs_gpu=weights is not None)
         spec = replace(spec, threads=max(1, floor(num_cpus)), on_gpu=num_gpus > 0)
         pool = WorkerPool(
-            spec, weights, size=settings.workers, num_cpus=num_cpus, num_gpus=num_gpus
+            spec, weights, size=settings.worker_range[0], num_cpus=num_cpus, num_gpus=num_gpus
         )
         try:
             yield pool
@@ -74,62 +81,87 @@ class Driver:
 
     Args:
         pool: Whoever does the shards.
-        tally: Told about every finished shard and every image given up.
-        run_id: Beginning of the names of this run's ledger parts.
+        tally: Told about every ending.
+        scheduler: Fresh; decides.
     """
 
-    def __init__(self, pool: WorkerPool, tally: Tally, *, run_id: str) -> None:
+    def __init__(self, pool: WorkerPool, tally: Tally, scheduler: Scheduler) -> None:
         self._pool = pool
         self._tally = tally
-        self._run_id = run_id
-        self._scheduler = Scheduler()
-        self._patient_until = monotonic() + _PATIENCE_S
+        self._scheduler = scheduler
+        self._ticked = monotonic()
+        self._patient_until = self._ticked + _PATIENCE_S
 
-    def run(self, shards: Iterator[Shard], stop: Flag) -> None:
+    def run(self, shards: Iterator[Shard], stop: Flag, check: Callable[[], None]) -> None:
         """Do all shards, drawn only as fast as workers need them.
 
         Args:
             shards: The plan.
-            stop: Set from outside to end after the shards in progress.
+            stop: Set from outside to end soon: images in progress get a while to finish.
+            check: Called about once a second; may raise to end the job at once.
 
         Raises:
             ClusterError: If no worker can be started.
-            StorageError: If the listing or the ledger fails.
+            StorageError: If the listing or the ledger fails, or nothing succeeds for an hour.
         """
         stopping = False
-        while True:
-            if stop.is_set() and not stopping:
-                stopping = True
-                _log.warning("stopping after the shards in progress; again to stop at once")
-                self._handle(StopRequested())
-            self._plan(shards)
-            if self._scheduler.is_finished:
+        with Planner(shards) as planner:
+            while True:
+                if stop.is_set() and not stopping:
+                    stopping = True
+                    _log.warning("stopping: images in progress are finished; again to stop at once")
+                    self._handle(StopRequested())
+                self._plan(planner)
+                if self._scheduler.is_finished:
+                    break
+                for event in self._pool.events(timeout_s=_WAIT_S):
+                    self._handle(event)
+                if monotonic() - self._ticked >= _TICK_S:
+                    self._tick(check)
+        self._tally.retries += self._scheduler.retries
+
+    def _plan(self, planner: Planner) -> None:
+        while self._scheduler.wants_shards and self._tally.keeps_up and not planner.is_done:
+            shard = planner.take()
+            if shard is not None:
+                self._handle(ShardPlanned(shard))
+            elif planner.is_done:
+                self._handle(ListingEnded())
+            else:
                 break
-            self._collect()
-        self._tally.retries = self._scheduler.retries
 
-    def _plan(self, shards: Iterator[Shard]) -> None:
-        while self._scheduler.wants_shards:
-            shard = next(shards, None)
-            self._handle(ListingEnded() if shard is None else ShardPlanned(shard))
-
-    def _collect(self) -> None:
-        for event in self._pool.events(timeout_s=_WAIT_S):
-            if isinstance(event, ShardFinished):
-                self._tally.add_report(event.report)
-            self._handle(event)
-        if not self._pool.devices and monotonic() > self._patient_until:
+    def _tick(self, check: Callable[[], None]) -> None:
+        now = monotonic()
+        self._tally.worker_s += self._pool.num_ready * (now - self._ticked)
+        self._ticked = now
+        check()
+        self._handle(TimePassed())
+        self._tally.work(now)
+        if not self._pool.devices and now > self._patient_until:
             _log.warning("still waiting for a first worker", cluster=ray.cluster_resources())
             self._patient_until += _PATIENCE_S
 
     def _handle(self, event: Event) -> None:
-        for command in self._scheduler.handle(event):
+        for command in self._scheduler.handle(event, monotonic()):
             match command:
-                case StartShard(worker, shard):
-                    name = f"{self._run_id}-{shard.id}-{shard.attempt}"
-                    self._pool.submit(worker, shard, name)
+                case StartShard(worker, lease, shard):
+                    self._pool.start_shard(worker, lease, shard)
+                case RecordEndings(endings):
+                    self._tally.add_endings(endings)
+                case SplitShard(worker, lease, count):
+                    self._pool.split_shard(worker, lease, count)
                 case RecordDeadLetter():
                     self._tally.add_dead_letter(command)
+                case StopWorker(worker, reason):
+                    self._pool.stop(worker, reason)
+                case ScaleTo(workers):
+                    self._pool.scale_to(workers)
+                case GiveUp(error, message):
+                    raise StorageError(
+                        f"nothing has succeeded for an hour ({error}: {message}); the same command "
+                        "goes on where this run ends",
+                        item="SRC",
+                    )
 
 
 def cluster_gpus(address: str) -> float:
@@ -162,7 +194,8 @@ def _shares(settings: JobSettings, *, needs_gpu: bool) -> tuple[float, float]:
     per_worker = settings.gpus_per_worker
     if per_worker is None:
         per_worker = 1.0 if needs_gpu and gpus else 0.0
-    wanted = per_worker * settings.workers
+    workers = settings.worker_range[1]
+    wanted = per_worker * workers
     if settings.address == "local" and wanted > gpus:
         raise ClusterError(
             f"--workers {settings.workers} with --gpus-per-worker {per_worker:g} needs {wanted:g} "
@@ -171,5 +204,5 @@ def _shares(settings: JobSettings, *, needs_gpu: bool) -> tuple[float, float]:
         )
     if settings.address != "local":
         return 1.0, per_worker  # nodes differ: a worker that wants more may find no place
-    share = cores / settings.workers
+    share = cores / workers
     return float(floor(share)) if share >= 1 else floor(share * 1000) / 1000, per_worker

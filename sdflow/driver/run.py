@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -17,14 +17,22 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sdflow.driver.address import check_listens
-from sdflow.driver.job import open_job, read_ledger
+from sdflow.driver.history import compact_ledger, read_ledger
+from sdflow.driver.intake import Intake
+from sdflow.driver.job import open_job
+from sdflow.driver.manifest import Manifest
+from sdflow.driver.places import job_places
+from sdflow.driver.recorder import Recorder
+from sdflow.driver.state import Scheduler
 from sdflow.driver.survey import Survey
-from sdflow.driver.tally import Tally
+from sdflow.driver.tally import Pass, Tally
+from sdflow.driver.tenure import hold_job
 from sdflow.driver.weights import find_weights
-from sdflow.errors import UsageError
 from sdflow.storage import keys
-from sdflow.storage.location import S3Options, StoreLocation, open_store, overlaps
-from sdflow.work.ledger import LedgerIndex
+from sdflow.storage.listing import list_in_parallel
+from sdflow.storage.location import open_store
+from sdflow.work.estimate import PixelEstimate
+from sdflow.work.index import LedgerIndex
 from sdflow.work.plan import plan_shards
 from sdflow.worker.worker import WorkerSpec
 
@@ -34,92 +42,142 @@ if TYPE_CHECKING:
 
     from sdflow.config import JobSettings
     from sdflow.driver.summary import Summary
-    from sdflow.work.parameters import Task
+    from sdflow.driver.tenure import Tenure
+    from sdflow.storage.store import Store
+    from sdflow.work.parameters import PixelParameters, Task
+    from sdflow.work.shard import Shard
 
-_SHARD_IMAGES = 32
-_SHARD_BYTES = 64_000_000
+_SHARD_IMAGES = 256
+_SHARD_S = 40.0  # of one worker, once its pace is known
+_FIRST_SHARD_PX = 64_000_000
 _log = structlog.get_logger()
 
 
 def run_job(task: Task, settings: JobSettings) -> Summary:
     """Do a job, or what is left of it.
 
-    A SIGTERM or SIGINT ends it after the shards in progress; a second one at once.
+    A SIGTERM or SIGINT ends it after the images in progress, or ``drain_seconds``; a second one at
+    once.
 
     Raises:
         UsageError: If the settings cannot be; nothing was started.
-        SdflowError: If the job cannot run: weights, storage or cluster.
+        SdflowError: If the job cannot run: weights, storage, cluster or another driver.
         KeyboardInterrupt: On the second signal.
     """
     started = perf_counter()
-    source_at, target_at = _locations(settings)
+    source_at, target_at = job_places(settings)
     source, target = open_store(source_at), open_store(target_at)
     source.check()
     check_listens(settings.address)
     weights = find_weights(settings, task, source_at.s3)
     if weights.data is None:
         _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
-    parameters = open_job(task, settings, weights, source=source, target=target)
-    target.delete(keys.SUMMARY_KEY)  # a run that breaks off must not leave the last one's
-    spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     stop = Flag()
     with (
         tempfile.TemporaryDirectory(prefix="sdflow-") as scratch,
-        LedgerIndex(Path(scratch) / "ledger.sqlite") as index,
         _signals_set(stop),
+        hold_job(target, join=settings.join) as tenure,
     ):
-        read_ledger(target, index)
-        survey = Survey(source, target, index, parameters, settings.include, settings.exclude)
-        tally = Tally(target, index, parameters, run_id=run_id)
-        shards = plan_shards(
-            survey.items(),
-            num_workers=settings.workers,
-            max_images=_SHARD_IMAGES,
-            max_bytes=_SHARD_BYTES,
-        )
-        first = next(shards, None)
-        if first is not None:
-            from sdflow.driver.loop import Driver, worker_pool  # Ray takes a second to load
-
-            # Ray takes over the signals when it starts: take them back.
-            with worker_pool(spec, weights.data, settings) as pool, _signals_set(stop):
-                Driver(pool, tally, run_id=run_id).run(chain([first], shards), stop)
-                tally.devices = tuple(sorted(pool.devices))
-        target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
-    summary = tally.summary(
-        survey,
-        seconds=perf_counter() - started,
-        workers=settings.workers,
-        stopped=stop.is_set(),
-        max_failure_rate=settings.max_failure_rate,
-    )
-    target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
+        parameters = open_job(task, settings, weights, source=source, target=target)
+        if tenure.is_owner:
+            target.delete(keys.SUMMARY_KEY)  # a run that breaks off must not leave the last one's
+        spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        path = Path(scratch) / "ledger.sqlite"
+        with (
+            LedgerIndex(path, knows_outputs=settings.format != "keep") as index,
+            Recorder(target, run_id=run_id) as recorder,
+        ):
+            estimate = PixelEstimate()
+            tally = Tally(recorder, index, parameters, estimate)
+            run = _Run(settings, source, target, tenure, parameters, index, estimate, tally)
+            listed = run.go(spec, weights.data, recorder, stop)
+            summary = tally.summary(
+                listed,
+                seconds=perf_counter() - started,
+                stopped=stop.is_set(),
+                max_failure_rate=settings.max_failure_rate,
+            )
+            if tenure.is_owner:
+                target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
+                target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
     return summary
 
 
-def _locations(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
-    options = S3Options(
-        endpoint_url=settings.endpoint_url or _from_environment("AWS_ENDPOINT_URL"),
-        profile=settings.profile,
-        region=settings.region or os.environ.get("AWS_REGION"),
-        no_sign_request=settings.no_sign_request,
-    )
-    source, target = StoreLocation(settings.src, options), StoreLocation(settings.dst, options)
-    if overlaps(source, target):
-        raise UsageError(
-            f"SRC {source.url} and DST {target.url} overlap: results would become sources; "
-            "choose a DST outside of SRC",
-            item="DST",
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one run works with."""
+
+    settings: JobSettings
+    source: Store
+    target: Store
+    tenure: Tenure
+    parameters: PixelParameters
+    index: LedgerIndex
+    estimate: PixelEstimate
+    tally: Tally
+
+    def go(self, spec: WorkerSpec, weights: bytes | None, recorder: Recorder, stop: Flag) -> Pass:
+        """Go through the listing, and once more for what other drivers have left.
+
+        Returns:
+            What the last listing was.
+        """
+        while True:
+            parts = read_ledger(self.target, self.index)
+            if self.tenure.is_alone:
+                compact_ledger(self.target, self.index, parts)
+            self.tally.begin_pass()
+            listing = list_in_parallel(self.source, threads=self.settings.list_threads)
+            intake = Intake(
+                listing,
+                include=self.settings.include,
+                exclude=self.settings.exclude,
+                is_stopping=stop.is_set,
+            )
+            manifest = Manifest(self.target) if self.tenure.is_owner else None
+            survey = Survey(intake, manifest, self.index, self.parameters, claim=self.tenure.claim)
+            self._work(survey, spec, weights, stop)
+            recorder.finish()
+            if stop.is_set() or not survey.elsewhere or not self.tenure.outlasts_others(stop):
+                return Pass(intake, survey)
+            self.index.exhume()
+
+    def _work(self, survey: Survey, spec: WorkerSpec, weights: bytes | None, stop: Flag) -> None:
+        fewest, most = self.settings.worker_range
+        scheduler = Scheduler(
+            min_workers=fewest, max_workers=most, drain_s=self.settings.drain_seconds
         )
-    return source, target
 
+        def target_px() -> int:
+            pace = scheduler.pace.px_per_s
+            return _FIRST_SHARD_PX if pace is None else max(1, round(pace * _SHARD_S))
 
-def _from_environment(name: str) -> str | None:
-    """An endpoint as the AWS SDK finds it, taken here because workers may have none."""
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    return os.environ.get(f"{name}_S3") or os.environ.get(name)
+        shards = plan_shards(
+            self.estimate.added(survey.items()),
+            num_workers=most,
+            max_images=_SHARD_IMAGES,
+            target_px=target_px,
+        )
+        first = next(shards, None)
+        if first is not None:
+            self._drive(chain([first], shards), scheduler, spec, weights, stop)
+
+    def _drive(
+        self,
+        shards: Iterator[Shard],
+        scheduler: Scheduler,
+        spec: WorkerSpec,
+        weights: bytes | None,
+        stop: Flag,
+    ) -> None:
+        from sdflow.driver.loop import Driver, worker_pool  # Ray takes a second to load
+
+        # Ray takes over the signals when it starts: take them back.
+        with worker_pool(spec, weights, self.settings) as pool, _signals_set(stop):
+            Driver(pool, self.tally, scheduler).run(shards, stop, self.tenure.check)
+            self.tally.devices |= pool.devices
+            self.tally.peak_rss_worker = max(self.tally.peak_rss_worker, pool.peak_rss_bytes)
 
 
 @contextmanager

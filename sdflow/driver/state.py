@@ -2,134 +2,297 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sdflow.driver import tail
+from sdflow.driver.attempts import after_failures, after_loss, pause_s
 from sdflow.driver.events import (
     Command,
     Event,
+    GiveUp,
     ListingEnded,
-    RecordDeadLetter,
-    ShardFailed,
-    ShardFinished,
+    Progressed,
+    RecordEndings,
+    ScaleTo,
     ShardPlanned,
+    SplitShard,
     StartShard,
     StopRequested,
+    StopWorker,
+    TimePassed,
+    WorkerDraining,
     WorkerJoined,
     WorkerLost,
 )
-from sdflow.worker.report import Retry
+from sdflow.driver.leases import LEASES_PER_WORKER, Lease, Pace, Roster, WorkerState
+from sdflow.driver.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from sdflow.driver.attempts import Sequel
     from sdflow.work.shard import Shard
+    from sdflow.worker.report import Ending, Retry
 
-_LEASES_PER_WORKER = 2  # the second one's downloads overlap the first one's last uploads
-_MAX_FAILURES = 3  # of an image, in a way that may pass
-_MAX_KILLS = 2  # of workers that an image may have, alone with it, before it is given up
+OUTAGE_S = 3600.0  # without any success, while things fail, before the job is given up
+_LONGEST_STEP_S = 5.0  # a driver that was suspended must not think that its workers were
+_IDLE_S = 10.0  # before a worker that is not needed is ended
+_MOST_WAITING = 1000  # shards, however many wait for their next attempt
 
 
-@dataclass(slots=True)
 class Scheduler:
     """Who does what. Feed it events with :meth:`handle`, carry out the commands it returns.
 
-    A shard whose worker was lost is under suspicion: from then on it runs alone on its worker, so
-    that nothing else suffers. Lost a second time, it is cut into single images; an image that was
-    alone on two lost workers is given up as ``worker.crashed``.
+    The rules: a shard goes to the worker that holds least, at most two at a time. Images of a
+    worker that died are searched for the one that killed it, apart from all others. Failures that
+    may pass are tried again after a pause; nothing is held against an image while nothing succeeds
+    at all. When work runs out, the largest shards go first, what idle workers could do is taken
+    from busy ones, and an image that takes far too long gets a second worker: who is first, counts.
+
+    Args:
+        min_workers: Fewest workers.
+        max_workers: Most workers.
+        drain_s: Seconds that running images get after a request to stop.
 
     Attributes:
         retries: Images that were, or are to be, tried again.
+        pace: What is known of a worker's speed.
     """
 
-    retries: int = 0
-    _waiting: deque[Shard] = field(default_factory=deque)
-    _leases: dict[str, list[Shard]] = field(default_factory=dict)
-    _listing_ended: bool = False
-    _stopping: bool = False
+    def __init__(
+        self, *, min_workers: int = 1, max_workers: int = 1, drain_s: float = 25.0
+    ) -> None:
+        self.retries = 0
+        self.pace = Pace()
+        self._min_workers = min_workers
+        self._max_workers = max_workers
+        self._drain_s = drain_s
+        self._scale = min_workers
+        self._clock = 0.0
+        self._last_now: float | None = None
+        self._roster = Roster()
+        self._waiting = WaitingRoom()
+        self._listing_ended = False
+        self._stop_at: float | None = None
+        self._succeeded_at = -1.0
+        self._failing_since = 0.0
+        self._failing: Retry | None = None  # the latest, while nothing succeeds
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, or to wait for once a stop was requested."""
-        if any(self._leases.values()):
+        if any(lease.is_open for lease in self._roster.leases.values()):
             return False
-        return self._stopping or (self._listing_ended and not self._waiting)
+        return self._stop_at is not None or (self._listing_ended and not self._waiting)
 
     @property
     def wants_shards(self) -> bool:
         """Whether the listing should go on: the queue is kept short, so memory stays flat."""
-        if self._listing_ended or self._stopping:
+        if self._listing_ended or self._stop_at is not None:
             return False
-        return len(self._waiting) < _LEASES_PER_WORKER * max(1, len(self._leases))
+        enough = max(LEASES_PER_WORKER, self._max_workers)
+        return self._waiting.num_ready < enough and len(self._waiting) < _MOST_WAITING
 
-    def handle(self, event: Event) -> list[Command]:
-        """Take one event in and say what is to be done now."""
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take one event in and say what is to be done now.
+
+        Args:
+            event: What happened.
+            now: Seconds on some clock that does not run backwards.
+        """
+        self._advance(now)
         commands: list[Command] = []
         match event:
-            case WorkerJoined(worker):
-                self._leases[worker] = []
-            case WorkerLost(worker):
-                for shard in self._leases.pop(worker, []):
-                    commands += self._after_loss(shard)
+            case Progressed(worker, endings):
+                self._progress(worker, endings, commands)
+            case TimePassed():
+                self._tick(commands)
             case ShardPlanned(shard):
-                self._waiting.append(shard)
+                self._waiting.add(shard, fresh=True)
             case ListingEnded():
                 self._listing_ended = True
-            case ShardFinished(worker, shard, report):
-                self._leases[worker].remove(shard)
-                commands += self._after_failure(shard, report.retries)
-            case ShardFailed(worker, shard, error, message):
-                self._leases[worker].remove(shard)
-                failures = [Retry(item, error, message) for item in shard.items]
-                commands += self._after_failure(shard, failures)
+                self._waiting.order_by_size()
             case StopRequested():
-                self._stopping = True
-        return commands + self._assign()
-
-    def _after_loss(self, shard: Shard) -> list[Command]:
-        if len(shard.items) == 1 and shard.suspicion == _MAX_KILLS:
-            message = f"a worker died {_MAX_KILLS} times while it had this image alone"
-            return [RecordDeadLetter(shard.items[0], "worker.crashed", message, shard.attempt)]
-        self.retries += len(shard.items)
-        again = replace(shard, attempt=shard.attempt + 1)
-        if shard.suspicion == 0 or len(shard.items) == 1:
-            self._waiting.appendleft(replace(again, suspicion=shard.suspicion + 1))
-        else:
-            singles = [replace(again, items=(item,)) for item in shard.items]
-            self._waiting.extendleft(reversed(singles))
-        return []
-
-    def _after_failure(self, shard: Shard, failures: Iterable[Retry]) -> list[Command]:
-        if shard.failures + 1 >= _MAX_FAILURES:
-            return [
-                RecordDeadLetter(failure.item, failure.error, failure.message, shard.attempt)
-                for failure in failures
-            ]
-        items = tuple(failure.item for failure in failures)
-        if items:
-            self.retries += len(items)
-            again = replace(shard, items=items, attempt=shard.attempt + 1)
-            self._waiting.appendleft(replace(again, failures=shard.failures + 1))
-        return []
-
-    def _assign(self) -> list[Command]:
-        commands: list[Command] = []
-        while self._waiting and not self._stopping:
-            worker = self._worker_for(self._waiting[0])
-            if worker is None:
-                break
-            shard = self._waiting.popleft()
-            self._leases[worker].append(shard)
-            commands.append(StartShard(worker, shard))
+                self._stop_at = self._clock
+                _take_back(self._roster.leases.values(), commands)
+            case WorkerJoined(worker):
+                self._roster.join(worker, self._clock)
+            case WorkerLost(worker, with_node):
+                self._lose(worker, commands, with_node=with_node)
+            case WorkerDraining(worker):
+                self._drain(worker, commands)
+        if self._stop_at is None:
+            self._assign(commands)
         return commands
 
-    def _worker_for(self, shard: Shard) -> str | None:
-        """The least busy worker that may take the shard now."""
-        capacity = 1 if shard.suspicion else _LEASES_PER_WORKER
-        free = {
-            worker: len(leases)
-            for worker, leases in self._leases.items()
-            if len(leases) < capacity and not any(lease.suspicion for lease in leases)
-        }
-        return min(free, key=free.__getitem__, default=None)
+    def _advance(self, now: float) -> None:
+        if self._last_now is not None:
+            self._clock += min(max(0.0, now - self._last_now), _LONGEST_STEP_S)
+        self._last_now = now
+
+    def _progress(self, worker: str, endings: Sequence[Ending], commands: list[Command]) -> None:
+        state = self._roster.workers.get(worker)
+        if state is None:
+            return
+        state.seen = self._clock
+        recorded: list[Ending] = []
+        touched: dict[Lease, None] = {}
+        for ending in endings:
+            lease = state.leases.get(ending.lease)
+            if lease is not None:
+                touched[lease] = None
+                if lease.end(ending):
+                    recorded.append(ending)
+        if recorded:
+            self._succeeded_at, self._failing = self._clock, None
+            commands.append(RecordEndings(tuple(recorded)))
+        for lease in touched:
+            state.progressed = self._clock
+            if lease.returned:
+                self._waiting.add(replace(lease.shard, items=tuple(lease.returned)))
+                lease.returned.clear()
+            if not lease.remaining:
+                self._end(state, lease, commands)
+
+    def _end(self, state: WorkerState, lease: Lease, commands: list[Command]) -> None:
+        """All images of a lease have ended, in one way or another."""
+        twin = lease.twin
+        self._roster.forget(lease)
+        self._roster.place(state)
+        if twin is not None and not twin.is_open:  # it has lost the race
+            commands.append(SplitShard(twin.worker, twin.number, len(twin.remaining)))
+        if lease.retries:
+            self._retry(lease, commands)
+        elif lease.done_px:
+            self.pace.add(lease.done_px, self._clock - max(lease.started, state.free_since))
+        state.free_since = self._clock
+        if any(retry.error == "oom" for retry in lease.retries):
+            self._drain(state.name, commands)  # its next process starts with its memory in order
+        self._stop_if_drained(state, commands)
+
+    def _retry(self, lease: Lease, commands: list[Command]) -> None:
+        if self._failing is None:
+            self._failing_since = self._clock
+        self._failing = lease.retries[-1]
+        counts = self._succeeded_at >= lease.started or any(
+            retry.error != "storage.transient" for retry in lease.retries
+        )
+        sequel = after_failures(lease.shard, lease.retries, counts=counts)
+        self._follow(sequel, commands, pause=True)
+
+    def _follow(self, sequel: Sequel, commands: list[Command], *, pause: bool) -> None:
+        shards, dead_letters = sequel
+        commands += dead_letters
+        for shard in shards:
+            self.retries += len(shard.items)
+            if pause:
+                self._waiting.add_later(shard, self._clock + pause_s(shard))
+            else:
+                self._waiting.add(shard)
+
+    def _lose(self, worker: str, commands: list[Command], *, with_node: bool) -> None:
+        state = self._roster.workers.get(worker)
+        if state is None:
+            return
+        was_alone = len(state.leases) == 1
+        for lease in state.leases.values():
+            if items := lease.orphans():
+                sequel = after_loss(lease.shard, items, with_node=with_node, was_alone=was_alone)
+                self._follow(sequel, commands, pause=False)
+            if lease.retries:
+                self._retry(lease, commands)
+        self._roster.remove(state)
+
+    def _drain(self, worker: str, commands: list[Command]) -> None:
+        state = self._roster.workers.get(worker)
+        if state is not None and not state.is_draining:
+            state.is_draining = True
+            _take_back(state.leases.values(), commands)
+            self._roster.place(state)
+            self._stop_if_drained(state, commands)
+
+    def _stop_if_drained(self, state: WorkerState, commands: list[Command]) -> None:
+        if state.is_draining and not state.leases and state.name in self._roster.workers:
+            self._roster.remove(state)
+            commands.append(StopWorker(state.name, "drained"))
+
+    def _assign(self, commands: list[Command]) -> None:
+        idle, busy, suspects = self._roster.idle, self._roster.busy, self._waiting.suspects
+        while suspects and idle:
+            self._start(next(iter(idle)), suspects.popleft(), commands)
+        while self._waiting.num_ready:
+            if not idle and len(busy) <= len(suspects):
+                break  # nobody, or only those that shall become idle for a suspect
+            # The last one that got room: those before it soon have nothing left, for a suspect.
+            worker = next(iter(idle)) if idle else next(reversed(busy) if suspects else iter(busy))
+            self._start(worker, self._waiting.take(), commands)
+
+    def _start(self, worker: str, shard: Shard, commands: list[Command]) -> Lease:
+        lease = self._roster.lease(worker, shard, self._clock)
+        commands.append(StartShard(worker, lease.number, shard))
+        return lease
+
+    def _tick(self, commands: list[Command]) -> None:
+        workers = self._roster.workers
+        self._waiting.wake(self._clock)
+        for state in tail.find_silent(workers.values(), self._clock):
+            self._lose(state.name, commands, with_node=True)
+            commands.append(StopWorker(state.name, "no sign of life"))
+        for state in tail.find_stalled(workers.values(), self.pace, self._clock):
+            self._lose(state.name, commands, with_node=False)
+            commands.append(StopWorker(state.name, "no image ended for far too long"))
+        if self._stop_at is None:
+            self._assign(commands)
+            self._share(commands)
+            self._rescale(commands)
+            if self._failing and self._clock - self._failing_since > OUTAGE_S:
+                commands.append(GiveUp(self._failing.error, self._failing.message))
+        elif self._clock - self._stop_at > self._drain_s:
+            for state in [state for state in workers.values() if state.leases]:
+                self._roster.remove(state)
+                commands.append(StopWorker(state.name, "out of time"))
+
+    def _share(self, commands: list[Command]) -> None:
+        """Give idle workers a part of what others hold."""
+        idle, leases = self._roster.idle, self._roster.leases.values()
+        if not idle or self._waiting.num_ready or self._waiting.suspects:
+            return
+        splits = tail.plan_splits(leases, self.pace, self._clock, num_idle=len(idle))
+        for lease, size in splits:
+            lease.split_at = self._clock
+            commands.append(SplitShard(lease.worker, lease.number, size))
+        num_idle = len(idle) - len(splits)
+        workers = self._roster.workers
+        for lease in tail.find_stragglers(leases, workers, self.pace, self._clock, num_idle):
+            items = tuple(lease.orphans())
+            shard = replace(lease.shard, items=items, attempt=lease.shard.attempt + 1)
+            self.retries += len(items)
+            lease.pair(self._start(next(iter(idle)), shard, commands))
+
+    def _rescale(self, commands: list[Command]) -> None:
+        workers, waiting = self._roster.workers, self._waiting
+        images, pixels = self._roster.remaining()
+        needed = tail.plan_scale(
+            pixels=waiting.pixels + pixels,
+            images=waiting.num_ready + len(waiting.suspects) + images,
+            pace=self.pace,
+            between=(self._min_workers, self._max_workers),
+        )
+        rested = self._clock - _IDLE_S
+        idle = [name for name in self._roster.idle if workers[name].free_since < rested]
+        for name in idle[: max(0, len(workers) - needed)]:
+            self._roster.remove(workers[name])
+            commands.append(StopWorker(name, "not needed any more"))
+        scale = max(needed, len(workers))
+        if scale != self._scale:
+            self._scale = scale
+            commands.append(ScaleTo(scale))
+
+
+def _take_back(leases: Iterable[Lease], commands: list[Command]) -> None:
+    commands.extend(
+        SplitShard(lease.worker, lease.number, len(lease.remaining))
+        for lease in leases
+        if lease.remaining
+    )

@@ -18,7 +18,9 @@ class Summary:
         done: Done by this run.
         skipped: Done by an earlier run and unchanged since.
         failed: Dead letters, of this run or unchanged since an earlier one.
-        unfinished: Listed and not ended: only of a run that was stopped.
+        unfinished: Listed and not ended: of a run that was stopped, or with another driver.
+        ignored: Objects that are no part of the job, by reason: ``placeholder`` of a folder,
+            ``empty``, ``archived`` (must be restored first), ``own`` (a job's own files).
         retries: Images that were tried again.
         megapixels_in: Source megapixels done by this run.
         megapixels_out: Result megapixels made by this run.
@@ -39,6 +41,7 @@ class Summary:
     skipped: int
     failed: int
     unfinished: int
+    ignored: dict[str, int]
     retries: int
     megapixels_in: float
     megapixels_out: float

@@ -2,88 +2,92 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sdflow.storage import keys
 from sdflow.work.ledger import dead_letter_line
 from sdflow.work.names import result_key
-from sdflow.work.plan import is_wanted, plan_names
+from sdflow.work.plan import plan_blocks, plan_names
 from sdflow.work.shard import WorkItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from sdflow.storage.store import ObjectInfo, Store
-    from sdflow.work.ledger import LedgerIndex, LedgerLine
+    from sdflow.driver.manifest import Manifest
+    from sdflow.storage.store import ObjectInfo
+    from sdflow.work.index import LedgerIndex
+    from sdflow.work.ledger import LedgerLine
     from sdflow.work.parameters import PixelParameters
-
-_MANIFEST_LINES = 10_000  # a part
 
 
 class Survey:
     """Streams the images that are to be done, and counts the others, in flat memory.
 
     Args:
-        source: Where the sources are.
-        target: Where the manifest goes.
+        images: All that belong to the job, in the order of UTF-8 bytes.
+        manifest: Told about every one of them; None where another driver does that.
         index: The ledger so far; dead letters of this run are noted there.
         parameters: The job's.
-        include: Globs of keys wanted.
-        exclude: Globs of keys not wanted.
+        claim: Whether a block of the listing is this driver's to do.
 
     Attributes:
         listed: Images that belong to the job.
         skipped: Of those, done before and unchanged.
         failed: Of those, given up before and unchanged, or without a free name.
+        elsewhere: Of those, another driver's to do.
     """
 
     def __init__(
         self,
-        source: Store,
-        target: Store,
+        images: Iterable[ObjectInfo],
+        manifest: Manifest | None,
         index: LedgerIndex,
         parameters: PixelParameters,
-        include: tuple[str, ...],
-        exclude: tuple[str, ...],
+        *,
+        claim: Callable[[str], bool] = bool,
     ) -> None:
-        self._source = source
-        self._target = target
+        self._images = images
+        self._manifest = manifest
         self._index = index
         self._parameters = parameters
-        self._include = include
-        self._exclude = exclude
-        self._manifest: list[bytes] = []
-        self._num_parts = 0
-        self.listed = self.skipped = self.failed = 0
+        self._claim = claim
+        self.listed = self.skipped = self.failed = self.elsewhere = 0
 
     def items(self) -> Iterator[WorkItem]:
-        """Yield what is to be done, while the listing runs."""
-        for info, keeps_full_name in plan_names(self._wanted(), natural_name=self._natural_name):
+        """Yield what is to be done, while the listing runs.
+
+        Raises:
+            StorageError: If the listing or the manifest fails.
+        """
+        named = plan_names(self._noted(), natural_name=self._natural_name)
+        claimed: tuple[str, bool] = ("", False)
+        for info, keeps_full_name, block in plan_blocks(named):
             self.listed += 1
             line = self._index.find(info.key)
             if line and line.settles(info.etag, self._parameters.hash):
-                self._count_finished(line)
+                self._count_settled(line)
+                continue
+            if claimed[0] != block:
+                claimed = (block, self._claim(block))
+            if not claimed[1]:
+                self.elsewhere += 1
                 continue
             item = WorkItem(info.key, info.etag, info.size_bytes, keeps_full_name)
-            if named := self._with_free_name(item):
-                yield named
-        self._finish_manifest()
+            if found := self._with_free_name(item):
+                yield found
+        if self._manifest is not None:
+            self._manifest.finish()
 
-    def _wanted(self) -> Iterator[ObjectInfo]:
-        for info in self._source.list():
-            if keys.is_job_key(info.key):
-                continue
-            if is_wanted(info.key, include=self._include, exclude=self._exclude):
-                self._note(info)
-                yield info
+    def _noted(self) -> Iterator[ObjectInfo]:
+        for info in self._images:
+            if self._manifest is not None:
+                self._manifest.add(info)
+            yield info
 
     def _natural_name(self, key: str) -> str:
         return result_key(WorkItem(key, "", 0), wanted=self._parameters.format, sample=None)
 
-    def _count_finished(self, line: LedgerLine) -> None:
+    def _count_settled(self, line: LedgerLine) -> None:
         if line.status == "done":
             self.skipped += 1
         else:
@@ -102,7 +106,7 @@ class Survey:
         name = result_key(item, wanted=wanted, sample=sample)
         line = dead_letter_line(
             item,
-            self._parameters.hash,
+            self._parameters,
             error="name.taken",
             message=f"{name} is the result of another source: rename one of the two",
             attempts=1,
@@ -110,23 +114,3 @@ class Survey:
         self.failed += 1
         self._index.bury(line)
         return None
-
-    def _note(self, info: ObjectInfo) -> None:
-        fields = {"key": info.key, "etag": info.etag, "size_bytes": info.size_bytes}
-        self._manifest.append(json.dumps(fields).encode() + b"\n")
-        if len(self._manifest) == _MANIFEST_LINES:
-            self._write_manifest_part()
-
-    def _write_manifest_part(self) -> None:
-        data = gzip.compress(b"".join(self._manifest), mtime=0)
-        self._target.put(keys.manifest_key(self._num_parts), data)
-        self._manifest.clear()
-        self._num_parts += 1
-
-    def _finish_manifest(self) -> None:
-        if self._manifest:
-            self._write_manifest_part()
-        last = keys.manifest_key(self._num_parts)
-        for info in self._target.list(keys.MANIFEST_PREFIX):
-            if info.key >= last:  # of a longer listing before
-                self._target.delete(info.key)

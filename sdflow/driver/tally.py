@@ -3,92 +3,147 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdflow.driver.summary import Summary, exit_status
-from sdflow.storage import keys
-from sdflow.work.ledger import dead_letter_line, encode_lines
+from sdflow.work.ledger import LedgerLine, dead_letter_line
 from sdflow.worker.report import Totals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sdflow.driver.events import RecordDeadLetter
+    from sdflow.driver.intake import Intake
+    from sdflow.driver.recorder import Recorder
     from sdflow.driver.survey import Survey
-    from sdflow.storage.store import Store
-    from sdflow.work.ledger import LedgerIndex
+    from sdflow.work.estimate import PixelEstimate
+    from sdflow.work.index import LedgerIndex
     from sdflow.work.parameters import PixelParameters
-    from sdflow.worker.report import ShardReport
+    from sdflow.worker.report import Ending
+
+
+_MAX_WAITING = 200_000  # ledger lines that are not durable yet, before no more is begun
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One way through the listing.
+
+    Attributes:
+        intake: What was listed and what of it was ignored.
+        survey: What was done before and what was not.
+    """
+
+    intake: Intake
+    survey: Survey
 
 
 class Tally:
-    """Adds up what the workers report.
+    """Adds up what the workers report, and hands it to the ledger.
 
     Args:
-        target: Where the driver's own ledger parts go.
+        recorder: Writes the ledger.
         index: Where this run's dead letters are noted.
         parameters: The job's.
-        run_id: Beginning of the names of this run's ledger parts.
+        estimate: Learns from the images that were read.
 
     Attributes:
         retries: Images that were tried again.
+        worker_s: Seconds that workers were there, added up over workers.
+        peak_rss_worker: Largest memory of any worker's process, in bytes.
         devices: Kinds of device that worked.
     """
 
     def __init__(
-        self, target: Store, index: LedgerIndex, parameters: PixelParameters, *, run_id: str
+        self,
+        recorder: Recorder,
+        index: LedgerIndex,
+        parameters: PixelParameters,
+        estimate: PixelEstimate,
     ) -> None:
-        self._target = target
+        self._recorder = recorder
         self._index = index
         self._parameters = parameters
-        self._run_id = run_id
+        self._estimate = estimate
         self._totals = Totals()
         self._failed = 0
-        self._peak_rss_worker = 0
+        self._done_before = 0
         self.retries = 0
-        self.devices: tuple[str, ...] = ()
+        self.worker_s = 0.0
+        self.peak_rss_worker = 0
+        self.devices: set[str] = set()
 
-    def add_report(self, report: ShardReport) -> None:
-        """Count a finished shard; its images are in the ledger already."""
-        self._totals += report.totals
-        self._peak_rss_worker = max(self._peak_rss_worker, report.peak_rss_bytes)
-        for line in report.failed:
-            self._failed += 1
-            self._index.bury(line)
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the ledger takes lines as fast as they come."""
+        return self._recorder.num_waiting < _MAX_WAITING
+
+    def begin_pass(self) -> None:
+        """The listing is gone through (once more): what was done so far will count as settled."""
+        self._done_before = self._totals.done
+        self._failed = 0
+
+    def work(self, now: float) -> None:
+        """Let the ledger be written if it is time."""
+        self._recorder.work(now)
+
+    def add_endings(self, endings: Iterable[Ending]) -> None:
+        """Count images that are done or given up."""
+        for ending in endings:
+            line, totals = ending.outcome, ending.totals
+            if not isinstance(line, LedgerLine):
+                continue
+            if line.status == "failed":
+                self._give_up(line)
+                continue
+            self._totals += totals
+            self._recorder.add(line)
+            self._estimate.observe(line.key, totals.bytes_read, totals.pixels_in)
 
     def add_dead_letter(self, given_up: RecordDeadLetter) -> None:
-        """Write an image that the driver gives up into the ledger, and count it."""
-        line = dead_letter_line(
-            given_up.item,
-            self._parameters.hash,
-            error=given_up.error,
-            message=given_up.message,
-            attempts=given_up.attempts,
+        """Count an image that the driver gives up."""
+        self._give_up(
+            dead_letter_line(
+                given_up.item,
+                self._parameters,
+                error=given_up.error,
+                message=given_up.message,
+                attempts=given_up.attempts,
+            )
         )
+
+    def _give_up(self, line: LedgerLine) -> None:
+        line = self._index.with_first_seen(line)
         self._failed += 1
-        name = f"{self._run_id}-dead-{self._failed:06d}"
-        self._target.put(keys.ledger_key(name), encode_lines([line]))
+        self._recorder.add(line)
         self._index.bury(line)
 
     def summary(
-        self,
-        survey: Survey,
-        *,
-        seconds: float,
-        workers: int,
-        stopped: bool,
-        max_failure_rate: float,
+        self, listed: Pass, *, seconds: float, stopped: bool, max_failure_rate: float
     ) -> Summary:
-        """The numbers of the run as they stand."""
+        """The numbers of the run as they stand.
+
+        Args:
+            listed: The last way through the listing.
+            seconds: From start to end.
+            stopped: Whether a stop was requested.
+            max_failure_rate: Share of images that may fail.
+        """
+        intake, survey = listed.intake, listed.survey
         totals, task = self._totals, self._parameters.task
         failed = self._failed + survey.failed
-        unfinished = survey.listed - totals.done - survey.skipped - failed
+        skipped = survey.skipped - self._done_before
+        unfinished = survey.listed - totals.done - skipped - failed
         pixels = totals.pixels_in if task == "upscale" else totals.pixels_out
         return Summary(
             task=task,
             listed=survey.listed,
             done=totals.done,
-            skipped=survey.skipped,
+            skipped=skipped,
             failed=failed,
             unfinished=unfinished,
+            ignored=dict(intake.ignored),
             retries=self.retries,
             megapixels_in=totals.pixels_in / 1e6,
             megapixels_out=totals.pixels_out / 1e6,
@@ -96,14 +151,14 @@ class Tally:
             bytes_written=totals.bytes_written,
             seconds=round(seconds, 3),
             mp_per_s=round(pixels / 1e6 / seconds, 6),
-            worker_busy_fraction=round(totals.busy_s / (seconds * workers), 4),
+            worker_busy_fraction=round(totals.busy_s / max(self.worker_s, 1e-9), 4),
             peak_rss_driver_mb=round(_peak_rss_mb(), 1),
-            peak_rss_worker_mb=round(self._peak_rss_worker / 1e6, 1),
-            devices=self.devices,
+            peak_rss_worker_mb=round(self.peak_rss_worker / 1e6, 1),
+            devices=tuple(sorted(self.devices)),
             exit_status=exit_status(
                 listed=survey.listed,
                 failed=failed,
-                stopped=stopped and unfinished > 0,
+                stopped=stopped and (unfinished > 0 or not intake.is_whole),
                 max_failure_rate=max_failure_rate,
             ),
         )

@@ -28,7 +28,7 @@ def ledger_key(name: str) -> str:
     """Key of one writer's part of the ledger."""
     if not name or "/" in name:
         raise ValueError(f"{name!r} is not a name for a part of the ledger")
-    return f"{LEDGER_PREFIX}{name}.jsonl"
+    return f"{LEDGER_PREFIX}{name}.jsonl.gz"
 
 
 def is_job_key(key: str) -> bool:

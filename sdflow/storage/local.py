@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sdflow.errors import (
-    AccessDeniedError,
     AlreadyExistsError,
     InvalidKeyError,
     NotFoundError,
     PreconditionError,
     StorageError,
+    UnsupportedError,
+)
+from sdflow.storage.files import (
+    TEMP_PREFIX,
+    etag_of,
+    file_status,
+    make_durable,
+    storage_error,
+    temporary_file,
 )
 from sdflow.storage.store import ObjectInfo, check_key, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-TEMP_PREFIX = ".sdflow-put-"
 
 
 class LocalStore:
@@ -63,38 +67,30 @@ class LocalStore:
         Names that are not UTF-8 appear with surrogate escapes, as in :func:`os.fsdecode`. A file
         that vanishes meanwhile is left out.
         """
-        *folders, stem = prefix.split("/")
-        if "\0" in prefix or any(name in ("", ".", "..") for name in folders):
+        folder = prefix[: prefix.rfind("/") + 1]
+        if not self._is_inside(folder):
             return
-        with self._naming(prefix):
-            ways = [self._root.joinpath(*folders[:depth]) for depth in range(1, len(folders) + 1)]
-            if any(way.is_symlink() for way in ways):
-                return
-        pending = [self._entries("".join(f"{name}/" for name in folders), stem)]
+        pending = [self._entries(folder, prefix[len(folder) :])]
         while pending:
-            found = next(pending[-1], None)
-            if found is None:
+            entry = next(pending[-1], None)
+            if entry is None:
                 pending.pop()
-                continue
-            key, entry = found
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(self._entries(f"{key}/", ""))
-                continue
-            try:
-                status = entry.stat()
-            except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ELOOP):  # vanished, or a link to nothing
-                    continue
-                raise self._error(error, key) from error
-            if stat.S_ISREG(status.st_mode):
-                yield ObjectInfo(key=key, size_bytes=status.st_size, etag=_etag(status))
+            elif isinstance(entry, ObjectInfo):
+                yield entry
+            else:
+                pending.append(self._entries(entry, ""))
+
+    def list_folder(self, folder: str = "") -> Iterator[ObjectInfo | str]:
+        """Yield the files directly in ``folder``, and its folders, which may be empty."""
+        if self._is_inside(folder):
+            yield from self._entries(folder, "")
 
     def head(self, key: str) -> ObjectInfo:
         """Describe one file."""
         path = self._path(key)
         with self._naming(key):
-            status = _file_status(path, key)
-        return ObjectInfo(key=key, size_bytes=status.st_size, etag=_etag(status))
+            status = file_status(path, key)
+        return ObjectInfo(key=key, size_bytes=status.st_size, etag=etag_of(status))
 
     def get(
         self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
@@ -103,28 +99,28 @@ class LocalStore:
         check_range(start, stop)
         path = self._path(key)
         with self._naming(key):
-            _file_status(path, key)  # opening a named pipe would wait for its writer
+            file_status(path, key)  # opening a named pipe would wait for its writer
             with path.open("rb") as file:
                 file.seek(start)
                 data = file.read() if stop is None else file.read(max(0, stop - start))
                 # Looked at after reading: a file overwritten meanwhile counts as changed.
                 status = os.fstat(file.fileno())
-        if if_match not in (None, _etag(status)):
+        if if_match not in (None, etag_of(status)):
             raise PreconditionError(f"'{key}' has changed since it was listed", item=key)
         return data
 
     def put(self, key: str, data: bytes) -> str:
         """Replace or create a file, whole or not at all."""
         path = self._writable_path(key)
-        with self._naming(key), _temporary_file(path.parent, data) as (temporary, etag):
+        with self._naming(key), temporary_file(path.parent, data) as (temporary, etag):
             temporary.replace(path)
-            _make_durable(path.parent)
+            make_durable(path.parent)
         return etag
 
     def put_if_absent(self, key: str, data: bytes) -> str:
         """Create a file, whole, unless there is one."""
         path = self._writable_path(key)
-        with self._naming(key), _temporary_file(path.parent, data) as (temporary, etag):
+        with self._naming(key), temporary_file(path.parent, data) as (temporary, etag):
             try:
                 path.hardlink_to(temporary)
             except FileExistsError as error:
@@ -134,9 +130,9 @@ class LocalStore:
             except OSError as error:
                 if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
                     message = f"'{key}' cannot be created: the file system has no hard links"
-                    raise StorageError(message, item=key) from error
+                    raise UnsupportedError(message, item=key) from error
                 raise
-            _make_durable(path.parent)
+            make_durable(path.parent)
         return etag
 
     def delete(self, key: str) -> None:
@@ -148,8 +144,22 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return
 
-    def _entries(self, folder: str, stem: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Keys and entries of one folder ("" or "a/b/") whose name starts with ``stem``.
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove files, those that are there."""
+        for key in keys:
+            self.delete(key)
+
+    def _is_inside(self, folder: str) -> bool:
+        """Whether ``folder`` ("" or "a/b/") can have keys: no dots and no link lead to it."""
+        names = folder.split("/")[:-1]
+        if "\0" in folder or any(name in ("", ".", "..") for name in names):
+            return False
+        with self._naming(folder):
+            ways = [self._root.joinpath(*names[:depth]) for depth in range(1, len(names) + 1)]
+            return not any(way.is_symlink() for way in ways)
+
+    def _entries(self, folder: str, stem: str) -> Iterator[ObjectInfo | str]:
+        """Files and folders ("a/b/") in one folder whose name starts with ``stem``.
 
         A folder sorts as if its name ended in "/", which is how the keys below it go on.
         """
@@ -166,7 +176,23 @@ class LocalStore:
             raise self._error(error, folder) from error
         found.sort(key=lambda pair: pair[0])
         for _, entry in found:
-            yield folder + entry.name, entry
+            key = folder + entry.name
+            if _is_folder(entry):
+                yield f"{key}/"
+            elif info := self._info(key, entry):
+                yield info
+
+    def _info(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        """What a listing says about one entry; None if it is no file, or gone."""
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # vanished, or a link to nothing
+                return None
+            raise self._error(error, key) from error
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return ObjectInfo(key=key, size_bytes=status.st_size, etag=etag_of(status))
 
     def _path(self, key: str) -> Path:
         check_key(key)
@@ -194,7 +220,7 @@ class LocalStore:
             missing = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             for folder in missing:
-                _make_durable(folder.parent)
+                make_durable(folder.parent)
         except (FileExistsError, NotADirectoryError) as error:
             message = f"'{key}' cannot be written: a part of its path is a file"
             raise StorageError(message, item=key) from error
@@ -216,54 +242,5 @@ class LocalStore:
         return storage_error(error, key, path=str(self._root / key))
 
 
-def storage_error(error: OSError, item: str, *, path: str) -> StorageError:
-    """The error of :mod:`sdflow.errors` for what the file system said about ``path``."""
-    reason = (error.strerror or type(error).__name__).lower()
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFoundError(f"'{path}' does not exist", item=item)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        message = f"'{path}': {reason}; check the owner and the rights of the folder"
-        return AccessDeniedError(message, item=item)
-    return StorageError(f"'{path}': {reason}", item=item)
-
-
-@contextmanager
-def _temporary_file(folder: Path, data: bytes) -> Iterator[tuple[Path, str]]:
-    """A finished file in ``folder`` and its ETag; gone at the end unless it was renamed."""
-    temporary = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            # The kernel's own times tick too slowly to tell two quick writes apart.
-            now_ns = time.time_ns()
-            os.utime(file.fileno(), ns=(now_ns, now_ns))
-            os.fsync(file.fileno())
-            status = os.fstat(file.fileno())
-        yield temporary, _etag(status)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _make_durable(folder: Path) -> None:
-    """Write the names in ``folder`` to the disk: a renamed file may else be lost with the power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _file_status(path: Path, key: str) -> os.stat_result:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise NotFoundError(f"'{key}' is not a file", item=key)
-    return status
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
-
-
-def _etag(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -7,10 +7,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sdflow.errors import AlreadyExistsError, NotFoundError, PreconditionError
-from sdflow.storage.store import ObjectInfo, check_key, check_range
+from sdflow.storage.store import ObjectInfo, check_key, check_range, key_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class MemoryStore:
@@ -31,12 +31,23 @@ class MemoryStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield what was there when the listing began and still is."""
         with self._lock:
-            keys = sorted((key for key in self._objects if key.startswith(prefix)), key=_utf8)
+            keys = sorted((key for key in self._objects if key.startswith(prefix)), key=key_order)
         for key in keys:
             with self._lock:
                 data = self._objects.get(key)
             if data is not None:
                 yield _info(key, data)
+
+    def list_folder(self, folder: str = "") -> Iterator[ObjectInfo | str]:
+        """Yield objects directly below ``folder``, and sub-folders that have any."""
+        last = None
+        for info in self.list(folder):
+            name, slash, _ = info.key[len(folder) :].partition("/")
+            if not slash:
+                yield info
+            elif name != last:
+                last = name
+                yield f"{folder}{name}/"
 
     def head(self, key: str) -> ObjectInfo:
         """Describe one object."""
@@ -74,6 +85,11 @@ class MemoryStore:
         with self._lock:
             self._objects.pop(key, None)
 
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove objects, those that are there."""
+        for key in keys:
+            self.delete(key)
+
     def _read(self, key: str) -> bytes:
         check_key(key)
         with self._lock:
@@ -81,10 +97,6 @@ class MemoryStore:
         if data is None:
             raise NotFoundError(f"'{key}' does not exist", item=key)
         return data
-
-
-def _utf8(key: str) -> bytes:
-    return key.encode("utf-8", "surrogateescape")
 
 
 def _etag(data: bytes) -> str:

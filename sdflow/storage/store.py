@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from sdflow.errors import InvalidKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,25 @@ class ObjectInfo:
         key: Relative to the store's root.
         size_bytes: Length of the content.
         etag: Version of the content: changes whenever the content does. Opaque.
+        archived: True where the content cannot be read until somebody restores it.
     """
 
     key: str
     size_bytes: int
     etag: str
+    archived: bool = False
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether this is S3's way to keep a folder that may be empty: no bytes, and a slash."""
+        return self.size_bytes == 0 and self.key.endswith("/")
 
 
 class Store(Protocol):
     """Objects below one root.
 
     Errors are those of :mod:`sdflow.errors`: ``NotFoundError``, ``AccessDeniedError``,
-    ``AlreadyExistsError``, ``PreconditionError``, ``InvalidKeyError`` and
+    ``AlreadyExistsError``, ``PreconditionError``, ``InvalidKeyError``, ``UnsupportedError`` and
     ``TransientStorageError``, or plain ``StorageError`` for whatever else the backend refuses;
     each names the object it is about.
     """
@@ -53,7 +60,18 @@ class Store(Protocol):
         """Yield every object whose key starts with ``prefix``, in the order of UTF-8 bytes.
 
         A root that does not exist (yet) has no objects, except in a bucket that is missing:
-        ``NotFoundError``. Memory stays bounded however many objects there are.
+        ``NotFoundError``. Memory stays bounded however many objects there are. Placeholders of
+        folders are yielded as well, except that of the root itself.
+        """
+
+    def list_folder(self, folder: str = "") -> Iterator[ObjectInfo | str]:
+        """Yield what is directly below a folder, in the order of UTF-8 bytes.
+
+        Objects are yielded as in :meth:`list`. Sub-folders are strings that end in a slash; in
+        some stores they may turn out to be empty. Listing each in its place gives :meth:`list`.
+
+        Args:
+            folder: "" for the root, or something that ends in a slash.
         """
 
     def head(self, key: str) -> ObjectInfo:
@@ -77,10 +95,19 @@ class Store(Protocol):
         """Replace or create an object, whole or not at all, and return its ETag."""
 
     def put_if_absent(self, key: str, data: bytes) -> str:
-        """Create an object atomically; ``AlreadyExistsError`` if it is there. Returns its ETag."""
+        """Create an object atomically, and return its ETag.
+
+        ``AlreadyExistsError`` if it is there; ``UnsupportedError`` where the store cannot tell.
+        """
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is absent is no error."""
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove objects, however many; those that are absent are no error.
+
+        The first error ends it: some of the others may then be gone, and some not.
+        """
 
 
 def check_key(key: str) -> str:
@@ -90,6 +117,11 @@ def check_key(key: str) -> str:
     if any(part in ("", ".", "..") for part in key.split("/")):
         raise InvalidKeyError(f"{key!r} has an empty, '.' or '..' part", item=key)
     return key
+
+
+def key_order(key: str) -> bytes:
+    """What listings are sorted by: the bytes of a key, also where they are not UTF-8."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 def check_range(start: int, stop: int | None) -> None:

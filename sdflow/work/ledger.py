@@ -1,15 +1,16 @@
-"""The durable record of what is done, and its index.
+"""The durable record of what is done: lines and parts.
 
-The ledger is a folder of JSON-lines objects, one for every finished shard, written after the
-shard's outputs are durable. The index is a scratch database on local disk, so that looking up an
-image takes the same memory whether ten or ten million are done.
+The ledger is a folder of gzipped JSON lines (``zcat _sdflow/ledger/*``), whose parts are written
+after the results that they speak of are durable. Names of parts sort by time; where several lines
+speak of one image, the last one counts.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
-import sqlite3
-from dataclasses import asdict, dataclass
+import zlib
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from sdflow.errors import StorageError
@@ -17,9 +18,8 @@ from sdflow.telemetry import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
-    from types import TracebackType
 
+    from sdflow.work.parameters import PixelParameters
     from sdflow.work.shard import WorkItem
 
 
@@ -50,26 +50,35 @@ class LedgerLine:
     Attributes:
         key: Source key relative to the job's prefix.
         etag: Version of the source.
-        parameters: Hash of everything that changes pixels.
-        status: ``done``, or ``failed`` for a dead letter.
+        parameters: Hash of everything that changes pixels, the weights included.
+        status: ``done``; ``failed`` for a dead letter; ``missing`` for results that were done and
+            are gone, so that the next run makes them again.
         time: When, ISO 8601 in UTC.
         attempts: How often it was tried, from 1.
         outputs: What was written, for ``done``.
         error: Stable code, for ``failed``.
         message: What a person should know, for ``failed``.
         note: What had to be given up for memory, for ``done``; pixels may differ by a level.
+        weights: Beginning of the weights' SHA-256, or ``bicubic``.
+        full_name: Whether its results carry the whole source name, for ``failed``.
+        size_bytes: Length of the source, for ``failed``.
+        first_seen: When this version of the source first failed, for ``failed``.
     """
 
     key: str
     etag: str
     parameters: str
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "missing"]
     time: str
     attempts: int = 1
     outputs: tuple[Output, ...] = ()
     error: str = ""
     message: str = ""
     note: str = ""
+    weights: str = ""
+    full_name: bool = False
+    size_bytes: int = 0
+    first_seen: str = ""
 
     def settles(self, etag: str, parameters: str) -> bool:
         """Whether a later run with these parameters has nothing to do for this source.
@@ -78,15 +87,40 @@ class LedgerLine:
         nothing: the next run tries again.
         """
         same = (self.etag, self.parameters) == (etag, parameters)
-        return same and self.error not in _NOT_THE_IMAGES_FAULT
+        return same and self.status != "missing" and self.error not in _NOT_THE_IMAGES_FAULT
 
 
 def encode_lines(lines: Iterable[LedgerLine]) -> bytes:
     """One JSON object a line; what a status does not need is left out."""
-    return b"".join(
-        json.dumps({name: value for name, value in asdict(line).items() if value}).encode() + b"\n"
-        for line in lines
-    )
+    return b"".join(map(encode_line, lines))
+
+
+def encode_line(line: LedgerLine) -> bytes:
+    """One line of :func:`encode_lines`."""
+    given = {name: value for name in _FIELDS if (value := getattr(line, name))}
+    if line.outputs:
+        given["outputs"] = [asdict(output) for output in line.outputs]
+    return json.dumps(given).encode() + b"\n"
+
+
+def encode_part(text: bytes) -> bytes:
+    """A part of the ledger, of encoded lines."""
+    return gzip.compress(text, compresslevel=3, mtime=0)
+
+
+def decode_part(data: bytes, *, source: str) -> bytes:
+    """The lines in a part, encoded.
+
+    Raises:
+        StorageError: Naming ``source``, if the part is damaged.
+    """
+    try:
+        return gzip.decompress(data) if source.endswith(".gz") else data
+    except (EOFError, OSError, zlib.error) as error:
+        raise StorageError(
+            f"{source} is damaged ({error}): restore it, or remove the file to do its images again",
+            item=source,
+        ) from error
 
 
 def decode_lines(data: bytes, *, source: str) -> Iterator[LedgerLine]:
@@ -97,9 +131,9 @@ def decode_lines(data: bytes, *, source: str) -> Iterator[LedgerLine]:
     """
     for number, text in enumerate(data.splitlines(), start=1):
         try:
-            fields = json.loads(text)
-            fields["outputs"] = tuple(Output(**output) for output in fields.get("outputs", ()))
-            yield LedgerLine(**fields)
+            given = json.loads(text)
+            given["outputs"] = tuple(Output(**output) for output in given.get("outputs", ()))
+            yield LedgerLine(**given)
         except (ValueError, TypeError, AttributeError) as error:
             raise StorageError(
                 f"{source} line {number} is not a ledger line: the ledger was changed by hand; "
@@ -109,104 +143,22 @@ def decode_lines(data: bytes, *, source: str) -> Iterator[LedgerLine]:
 
 
 def dead_letter_line(
-    item: WorkItem, parameters: str, *, error: str, message: str, attempts: int
+    item: WorkItem, parameters: PixelParameters, *, error: str, message: str, attempts: int
 ) -> LedgerLine:
     """The line of an image that is given up now."""
     return LedgerLine(
         key=item.key,
         etag=item.etag,
-        parameters=parameters,
+        parameters=parameters.hash,
         status="failed",
         time=utc_now(),
         attempts=attempts,
         error=error,
         message=message,
+        weights=parameters.short_weights,
+        full_name=item.keeps_full_name,
+        size_bytes=item.size_bytes,
     )
 
 
-class LedgerIndex:
-    """The newest ledger line of every image, on local disk.
-
-    Args:
-        path: Database file to create; the caller removes it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute(
-            "CREATE TABLE line (key BLOB PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID"
-        )
-        self._database.execute(
-            "CREATE TABLE output (name BLOB PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID"
-        )
-        self._database.execute("CREATE TABLE dead (key BLOB PRIMARY KEY, body TEXT) WITHOUT ROWID")
-
-    def __enter__(self) -> LedgerIndex:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._database.close()
-
-    def add(self, lines: Iterable[LedgerLine]) -> None:
-        """Record lines; a later line replaces an earlier one of the same image."""
-        self._database.execute("BEGIN")
-        for line in lines:
-            key = _stored(line.key)
-            self._database.execute(
-                "INSERT OR REPLACE INTO line VALUES (?, ?)", (key, encode_lines([line]).decode())
-            )
-            self._database.executemany(
-                "INSERT OR REPLACE INTO output VALUES (?, ?)",
-                [(_stored(output.key), key) for output in line.outputs],
-            )
-        self._database.execute("COMMIT")
-
-    def find(self, key: str) -> LedgerLine | None:
-        """The newest line of an image."""
-        row = self._database.execute(
-            "SELECT body FROM line WHERE key = ?", (_stored(key),)
-        ).fetchone()
-        return None if row is None else next(decode_lines(row[0].encode(), source="index"))
-
-    def claim(self, output_key: str, key: str) -> bool:
-        """Reserve an output name for an image; False if it belongs to another one."""
-        names = (_stored(output_key), _stored(key))
-        self._database.execute("INSERT OR IGNORE INTO output VALUES (?, ?)", names)
-        row = self._database.execute("SELECT key FROM output WHERE name = ?", names[:1]).fetchone()
-        return bool(row[0] == names[1])
-
-    def bury(self, line: LedgerLine) -> None:
-        """Note an image of this run as a dead letter."""
-        before = self.find(line.key)
-        known = before and (before.status, before.etag) == ("failed", line.etag)
-        first_seen = before.time if before and known else line.time
-        body = json.dumps(
-            {
-                "key": line.key,
-                "etag": line.etag,
-                "error": line.error,
-                "message": line.message,
-                "attempts": line.attempts,
-                "first_seen": first_seen,
-                "last_seen": line.time,
-            }
-        )
-        self._database.execute(
-            "INSERT OR REPLACE INTO dead VALUES (?, ?)", (_stored(line.key), body)
-        )
-
-    def dead_letters(self) -> bytes:
-        """This run's dead letters as JSON lines, by key."""
-        rows = self._database.execute("SELECT body FROM dead ORDER BY key")
-        return b"".join(body.encode() + b"\n" for (body,) in rows)
-
-
-def _stored(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+_FIELDS = tuple(field.name for field in fields(LedgerLine))

@@ -47,6 +47,11 @@ class PixelParameters:
         """Short hash for ledger lines."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def short_weights(self) -> str:
+        """Beginning of the weights' hash, for ledger lines."""
+        return self.weights[:16]
+
     def differences(self, recorded: dict[str, Any]) -> list[str]:
         """Say what differs from the parameters in a ``job.json``: ``name: old there, now new``."""
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from sdflow.storage.store import ObjectInfo
+
+_BLOCK_IMAGES = 128  # on average
+_BLOCK_BYTES = 64_000_000
 
 
 def is_wanted(key: str, *, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
@@ -65,32 +69,56 @@ def plan_names(
         yield from _named(open_groups.pop(), natural_name)
 
 
+def plan_blocks(
+    listing: Iterable[tuple[ObjectInfo, bool]],
+) -> Iterator[tuple[ObjectInfo, bool, str]]:
+    """Cut a listing into blocks that several drivers can share, wherever they come upon it.
+
+    A block ends before a key whose own hash says so, one in 128, or after so many bytes: so two
+    drivers cut the same listing alike, and an object more or less changes one block only.
+
+    Yields:
+        Every object with its flag, as given, and the name of its block.
+    """
+    name, size_bytes = "", 0
+    for info, flag in listing:
+        digest = hashlib.sha256(info.key.encode("utf-8", "surrogateescape")).hexdigest()
+        if not name or int(digest[:8], 16) % _BLOCK_IMAGES == 0 or size_bytes >= _BLOCK_BYTES:
+            name, size_bytes = digest[:20], 0
+        size_bytes += info.size_bytes
+        yield info, flag, name
+
+
 def plan_shards(
-    items: Iterable[WorkItem], *, num_workers: int, max_images: int, max_bytes: int
+    items: Iterable[WorkItem],
+    *,
+    num_workers: int,
+    max_images: int,
+    target_px: Callable[[], int],
 ) -> Iterator[Shard]:
-    """Cut a stream of images into shards of bounded number and source size.
+    """Cut a stream of images into shards of bounded number and about equal work.
 
     Shards start with one image and grow with what has been planned, so that a small job is spread
-    over all workers and a large one has few ledger parts. A single image above ``max_bytes`` is a
-    shard of its own.
+    over all workers. An image with more pixels than the target is a shard of its own.
 
     Args:
-        items: What is to be done.
+        items: What is to be done, with estimated pixels.
         num_workers: Who will share it.
         max_images: Most images in a shard.
-        max_bytes: Most source bytes in a shard of several images.
+        target_px: Asked for the pixels of the next shard.
     """
     planned = 0
     batch: list[WorkItem] = []
-    batch_bytes = 0
+    batch_px = 0
+    limit, most = target_px(), 1
     for item in items:
-        size = min(max_images, 1 + planned // (2 * num_workers))
-        if batch and (len(batch) >= size or batch_bytes + item.size_bytes > max_bytes):
+        if batch and (len(batch) >= most or batch_px + item.pixels > limit):
             yield Shard(tuple(batch))
             planned += len(batch)
-            batch, batch_bytes = [], 0
+            batch, batch_px = [], 0
+            limit, most = target_px(), min(max_images, 1 + planned // (2 * num_workers))
         batch.append(item)
-        batch_bytes += item.size_bytes
+        batch_px += item.pixels
     if batch:
         yield Shard(tuple(batch))
 

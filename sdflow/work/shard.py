@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 
@@ -16,35 +15,38 @@ class WorkItem:
         size_bytes: Length of the source.
         keeps_full_name: The results carry the whole source name, because another source has the
             plain one (``a.jpg.png`` instead of ``a.png``).
+        pixels: How many the source has, as estimated from its length; 0 where nobody asked.
     """
 
     key: str
     etag: str
     size_bytes: int
     keeps_full_name: bool = False
+    pixels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Images that one worker does under one lease, in this order.
+    """Images with one history that one worker does under one lease, in this order.
 
     Attributes:
         items: The images.
         attempt: 1 for the first try.
         failures: How many of the attempts before ended with an error, the worker still living.
-        suspicion: Above 0, one of these images may have killed a worker, and whoever takes the
-            shard holds no other meanwhile; 2 for an image that was alone when a worker died.
+        losses: How many ended with their node or its connection, which is no image's fault.
+        is_suspect: One of these images may have killed a worker: whoever takes the shard holds no
+            other meanwhile.
+        kills: How many workers died holding this image alone.
     """
 
     items: tuple[WorkItem, ...]
     attempt: int = 1
     failures: int = 0
-    suspicion: int = 0
+    losses: int = 0
+    is_suspect: bool = False
+    kills: int = 0
 
     @property
-    def id(self) -> str:
-        """Content hash of the images: the same work has the same name in every run."""
-        digest = hashlib.sha256()
-        for item in self.items:
-            digest.update(f"{item.key}\0{item.etag}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()[:16]
+    def pixels(self) -> int:
+        """Estimated pixels of all its images."""
+        return sum(item.pixels for item in self.items)

@@ -1,4 +1,4 @@
-"""What a worker says about a shard it has finished: small, picklable, no pixels."""
+"""What a worker says about its images: small, picklable, no pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sdflow.worker.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Amounts that add up over images, shards and workers."""
+    """Amounts that add up over images and workers."""
 
     done: int = 0
     pixels_in: int = 0
@@ -31,6 +31,9 @@ class Totals:
         )
 
 
+NOTHING = Totals()
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """An image that failed in a way that may pass."""
@@ -41,19 +44,35 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardReport:
-    """The end of one shard's attempt; the ledger has it already.
+class Ending:
+    """What became of one image of a lease.
 
     Attributes:
-        totals: Of the images that are done.
-        failed: Images given up on.
-        retries: Images to be tried again.
-        limits: What the worker's engine has learnt of its memory; None without one.
-        peak_rss_bytes: Largest memory the worker's process has had so far.
+        lease: Number of the lease.
+        key: Key of the image.
+        outcome: The ledger line of an image that is done, durably, or given up; a failure that may
+            pass; None for an image that was handed back before its computation began.
+        totals: Of an image that is done.
     """
 
-    totals: Totals
-    failed: tuple[LedgerLine, ...]
-    retries: tuple[Retry, ...]
-    peak_rss_bytes: int
+    lease: int
+    key: str
+    outcome: LedgerLine | Retry | None
+    totals: Totals = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A worker's answer to the question what is new.
+
+    Attributes:
+        sequence: Number of the last ending in here; the next question acknowledges it.
+        endings: All that have not been acknowledged, in order.
+        peak_rss_bytes: Largest memory the worker's process has had so far.
+        limits: What the worker's engine has learnt of its memory; None without one.
+    """
+
+    sequence: int
+    endings: tuple[Ending, ...]
+    peak_rss_bytes: int = 0
     limits: Limits | None = None

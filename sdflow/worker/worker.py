@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.work.parameters import PixelParameters
 from sdflow.worker.limits import Limits
+from sdflow.worker.outbox import Outbox
 from sdflow.worker.pipeline import IO_THREADS, Pipeline
+from sdflow.worker.report import Ending, Progress, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from sdflow.storage.store import Store
     from sdflow.work.shard import Shard
     from sdflow.worker.drawing import Engine
-    from sdflow.worker.report import ShardReport
+    from sdflow.worker.held import HeldShard
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,15 @@ class WorkerSpec:
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
+SHARDS_AT_ONCE = 2  # as many as the driver leases to a worker
+ORPHANED_S = 180.0  # without a question from the driver, before everything is handed back
+
+
 class Worker:
     """Builds the engine once, then does shards; several may be in progress at a time.
+
+    Nothing that is told here waits for work: the driver starts shards, takes images back, and asks
+    what is new. All three may be repeated without harm, because answers get lost.
 
     Args:
         spec: The job.
@@ -52,6 +63,10 @@ class Worker:
 
     def __init__(self, spec: WorkerSpec, weights: bytes | None) -> None:
         self.device = "cpu"
+        self._outbox = Outbox()
+        self._known: set[int] = set()
+        self._held: dict[int, HeldShard[Any]] = {}
+        self._threads = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="shard")
         engine = self._load_engine(spec, weights)
         self._pipeline = Pipeline(
             _open(spec.source),
@@ -61,13 +76,56 @@ class Worker:
             max_pixels=spec.max_pixels,
         )
 
-    def describe(self) -> str:
-        """The kind of device, once the worker is ready: ``cpu`` or the GPU's name."""
-        return self.device
+    def start(self, lease: int, shard: Shard) -> None:
+        """Begin with a shard, unless this lease has begun already."""
+        if lease in self._known:
+            return
+        self._known.add(lease)
+        held = self._pipeline.hold(lease, shard)
+        self._held[lease] = held
+        self._threads.submit(self._work, held, shard)
 
-    def run(self, shard: Shard, ledger_name: str) -> ShardReport:
-        """Do a shard; see :meth:`Pipeline.run`."""
-        return self._pipeline.run(shard, ledger_name=ledger_name)
+    def release(self, lease: int, count: int) -> None:
+        """Hand back up to so many images of a lease whose computation has not begun."""
+        held = self._held.get(lease)
+        if held is not None:
+            for item in held.give_back(count):
+                self._outbox.put(Ending(lease, item.key, None))
+            self._outbox.hurry()
+
+    def poll(self, acknowledged: int, wait_s: float) -> Progress:
+        """What is new, at once when a shard has ended, else after a while.
+
+        Args:
+            acknowledged: Sequence number of the last answer that arrived; 0 at first.
+            wait_s: Seconds to wait.
+        """
+        sequence, endings = self._outbox.read(acknowledged, wait_s)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Progress(sequence, endings, peak, self._pipeline.limits)
+
+    def _work(self, held: HeldShard[Any], shard: Shard) -> None:
+        unended = {item.key: item for item in shard.items}
+
+        def emit(ending: Ending) -> None:
+            unended.pop(ending.key, None)
+            self._outbox.put(ending)
+            if self._outbox.silence_s > ORPHANED_S:
+                self.release(held.lease, len(shard.items))
+
+        try:
+            self._pipeline.work(held, emit)
+        except Exception as error:  # noqa: BLE001  # nothing may leave an image without an ending
+            handed_back = {item.key for item in held.give_back(len(shard.items))}
+            for key in handed_back:
+                self._outbox.put(Ending(held.lease, key, None))
+            for key, item in list(unended.items()):
+                if key not in handed_back:
+                    failure = Retry(item, "internal", f"{type(error).__name__}: {error}")
+                    self._outbox.put(Ending(held.lease, key, failure))
+        finally:
+            self._held.pop(held.lease, None)
+            self._outbox.hurry()
 
     def _load_engine(self, spec: WorkerSpec, weights: bytes | None) -> Engine:
         if weights is None:

@@ -16,7 +16,7 @@ from sdflow.driver.run import run_job
 from sdflow.driver.summary import Summary
 from sdflow.storage import keys
 from sdflow.storage.store import Store
-from sdflow.work.ledger import decode_lines
+from sdflow.work.ledger import decode_lines, decode_part
 
 
 def photo_bytes(seed: int, *, kind: str, side: int) -> bytes:
@@ -72,7 +72,8 @@ def results(target: Store) -> Results:
     outputs, ledger_keys = {}, []
     for info in target.list():
         if info.key.startswith(keys.LEDGER_PREFIX):
-            lines = decode_lines(target.get(info.key), source=info.key)
+            text = decode_part(target.get(info.key), source=info.key)
+            lines = decode_lines(text, source=info.key)
             ledger_keys += [line.key for line in lines]
         elif not keys.is_job_key(info.key):
             outputs[info.key] = target.get(info.key)

@@ -21,7 +21,7 @@ from sdflow.storage.location import StoreLocation
 from sdflow.work.shard import Shard
 from sdflow.worker.worker import WorkerSpec
 from tests.integration.photos import photos, results, run, write_folder
-from tests.worker.test_pipeline import PARAMETERS
+from tests.worker.bench import PARAMETERS
 
 pytestmark = pytest.mark.ray
 
@@ -107,7 +107,7 @@ def test_workers_that_cannot_start_end_the_job_with_their_own_reason(
     pool = WorkerPool(spec, b"no weights", size=1, num_cpus=0.1, num_gpus=0)
     with pytest.raises(ClusterError, match=r"could not start: .*job\.safetensors is damaged"):
         _wait_in_vain(pool)
-    pool.submit("worker-1", Shard(()), "part")  # whose loss was told: there is nobody to send to
+    pool.start_shard("worker-1", 1, Shard(()))  # whose loss was told: there is nobody to send to
     pool.close()
 
 

@@ -15,6 +15,8 @@ from sdflow.errors import (
     NotFoundError,
     PreconditionError,
 )
+from sdflow.storage.conditional import has_conditional_puts
+from sdflow.storage.listing import list_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,8 +93,43 @@ class StoreContract:
             listed = [info.key for info in bench.store.list(prefix)]
             assert listed == [key for key in keys if key.startswith(prefix)], prefix
 
+    def test_a_folder_lists_what_is_directly_below_it(self, bench: Bench) -> None:
+        bench.raw_set_many(
+            dict.fromkeys(["a.b", "a/b", "a/c/d", "a/ce", "a0", "b/a/c", "é/x"], b"")
+        )
+        expected = {
+            "": ["a.b", "a/", "a0", "b/", "é/"],
+            "a/": ["a/b", "a/c/", "a/ce"],
+            "b/": ["b/a/"],
+            "a0/": [],
+        }
+        for folder, names in expected.items():
+            entries = list(bench.store.list_folder(folder))
+            assert [e if isinstance(e, str) else e.key for e in entries] == names
+            objects = [entry for entry in entries if not isinstance(entry, str)]
+            assert objects == [bench.store.head(info.key) for info in objects]
+
+    def test_many_entries_of_a_folder_are_listed_once_each_and_in_byte_order(
+        self, bench: Bench
+    ) -> None:
+        objects = {f"{i:04d}{tail}": b"" for i in range(600) for tail in ("/x", ".png")}
+        bench.raw_set_many(objects)
+        names = [e if isinstance(e, str) else e.key for e in bench.store.list_folder()]
+        assert names == [f"{i:04d}{tail}" for i in range(600) for tail in (".png", "/")]
+
+    def test_a_listing_in_parallel_is_the_listing(self, bench: Bench) -> None:
+        keys = [f"{i % 3}/{j % 4}{end}" for i in range(3) for j in range(4) for end in (".a", "/b")]
+        bench.raw_set_many(
+            {key: key.encode() for key in [*keys, *ODD_KEYS, "0/0/c/d", "0.0", "00"]}
+        )
+        for threads, ahead in ((1, 1), (2, 1), (3, 2), (16, 5), (2, 4000)):
+            found = list(list_in_parallel(bench.store, threads=threads, ahead=ahead))
+            assert found == list(bench.store.list())
+
     def test_an_empty_root_lists_nothing(self, bench: Bench) -> None:
         assert list(bench.store.list()) == []
+        assert list(bench.store.list_folder()) == []
+        assert list(list_in_parallel(bench.store, threads=2)) == []
         assert list(bench.store.list("a/b")) == []
 
     def test_check_passes_where_there_are_objects(self, bench: Bench) -> None:
@@ -157,6 +194,20 @@ class StoreContract:
         bench.store.delete("a/b/c")
         bench.store.delete("never/was")
 
+    def test_many_are_deleted_and_the_others_stay(self, bench: Bench) -> None:
+        keys = [f"{i % 3}/{i}" for i in range(1100)]
+        bench.raw_set_many(dict.fromkeys([*keys, *ODD_KEYS], b""))
+        kept = {"1/1", ODD_KEYS[0]}
+        bench.store.delete_many(
+            key for key in [*keys, *ODD_KEYS, "never", "0/0"] if key not in kept
+        )
+        assert {info.key for info in bench.store.list()} == kept
+        bench.store.delete_many([])
+
+    def test_conditional_puts_are_found_out_and_leave_nothing(self, bench: Bench) -> None:
+        assert has_conditional_puts(bench.store, "folder/probe")
+        assert bench.raw_get("folder/probe") is None
+
     def test_put_if_absent_leaves_what_is_there(self, bench: Bench) -> None:
         etag = bench.store.put_if_absent("claims/1", b"mine")
         assert bench.store.head("claims/1").etag == etag
@@ -205,6 +256,8 @@ class StoreContract:
         for call in (bench.store.get, bench.store.head, bench.store.delete):
             with pytest.raises(InvalidKeyError):
                 call("")
+        with pytest.raises(InvalidKeyError):
+            bench.store.delete_many(["a", ""])
         for write in (bench.store.put, bench.store.put_if_absent):
             with pytest.raises(InvalidKeyError):
                 write("", b"")

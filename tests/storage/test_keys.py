@@ -58,7 +58,7 @@ def test_a_jobs_own_keys() -> None:
     assert keys.JOB_KEY == "_sdflow/job.json"
     assert keys.manifest_key(0) == "_sdflow/manifest/part-00000.jsonl.gz"
     assert keys.manifest_key(12) == "_sdflow/manifest/part-00012.jsonl.gz"
-    assert keys.ledger_key("worker-1") == "_sdflow/ledger/worker-1.jsonl"
+    assert keys.ledger_key("worker-1") == "_sdflow/ledger/worker-1.jsonl.gz"
     assert keys.DEAD_LETTER_KEY == "_sdflow/deadletter.jsonl"
     assert keys.SUMMARY_KEY == "_sdflow/summary.json"
     assert keys.REPORT_KEY == "_sdflow/report.html"

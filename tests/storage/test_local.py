@@ -18,7 +18,8 @@ from sdflow.errors import (
     NotFoundError,
     StorageError,
 )
-from sdflow.storage.local import TEMP_PREFIX, LocalStore, storage_error
+from sdflow.storage.files import TEMP_PREFIX, storage_error
+from sdflow.storage.local import LocalStore
 from tests.storage.contract import Bench, StoreContract
 
 PARTS = st.sampled_from(["a", "a.b", "a0", "a-", "a b", "A", "b", "é", "z\u0308", "😀", "\uff5e"])
@@ -90,6 +91,13 @@ class TestLocalStore(StoreContract):
     def test_prefixes_lead_nowhere_else(self, bench: LocalBench, prefix: str) -> None:
         bench.raw_set("a", b"")
         assert list(bench.store.list(prefix)) == []
+        assert list(bench.store.list_folder(prefix)) == []
+
+    def test_an_empty_folder_is_a_folder(self, bench: LocalBench) -> None:
+        (bench.root / "empty").mkdir(parents=True)
+        assert list(bench.store.list_folder()) == ["empty/"]
+        assert list(bench.store.list_folder("empty/")) == []
+        assert list(bench.store.list()) == []
 
     def test_nothing_is_written_or_removed_through_a_link_that_leads_out(
         self, bench: LocalBench, tmp_path: Path
@@ -133,12 +141,14 @@ class TestLocalStore(StoreContract):
         listed = [(info.key, info.size_bytes) for info in bench.store.list()]
         assert listed == [("file-link", 3), ("folder/file", 3)]
         assert list(bench.store.list("folder/loop/")) == []
+        assert list(bench.store.list_folder("folder/loop/")) == []
         assert bench.store.get("file-link") == b"abc"
 
     def test_only_files_count(self, bench: LocalBench) -> None:
         bench.raw_set("file", b"")
         os.mkfifo(bench.root / "pipe")
         assert [info.key for info in bench.store.list()] == ["file"]
+        assert [info for info in bench.store.list_folder() if isinstance(info, str)] == []
         with pytest.raises(NotFoundError, match="pipe"):
             bench.store.get("pipe")
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from botocore.exceptions import ClientError
 
-from sdflow.errors import InvalidKeyError
+from sdflow.errors import AccessDeniedError, InvalidKeyError
+from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.storage.s3 import S3Store
 from tests.storage.contract import Bench, StoreContract
@@ -61,10 +63,55 @@ class TestS3Store(StoreContract):
             assert bench.store.get(key) == key.encode()
         assert [info.key for info in bench.store.list()] == sorted(keys)
 
-    def test_placeholders_of_folders_are_left_out(self, bench: S3Bench) -> None:
+    def test_placeholders_of_folders_are_listed_and_that_of_the_root_is_not(
+        self, bench: S3Bench
+    ) -> None:
         for key in ("", "folder/", "folder/file", "folder/empty"):
             bench.raw_set(key, b"")
-        assert [info.key for info in bench.store.list()] == ["folder/empty", "folder/file"]
+        bench.raw_set("folder/full/", b"x")
+        listed = {info.key: info.is_placeholder for info in bench.store.list()}
+        assert listed == {
+            "folder/": True,
+            "folder/empty": False,
+            "folder/file": False,
+            "folder/full/": False,
+        }
+        assert list(bench.store.list_folder()) == ["folder/"]
+        assert list(bench.store.list_folder("folder/"))[-1] == "folder/full/"
+
+    def test_keys_that_only_s3_can_hold_are_listed_in_parallel(self, bench: S3Bench) -> None:
+        keys = ["/", "/a", "//", "a", "a/", "a/b", "a//b", "a//", "a.jpg", "a/../b", "c/d/e", "c0"]
+        bench.raw_set_many(dict.fromkeys(keys, b"x"))
+        expected = list(bench.store.list())
+        assert [info.key for info in expected] == sorted(keys)
+        for ahead in (1, 2, 100):
+            assert list(list_in_parallel(bench.store, threads=3, ahead=ahead)) == expected
+
+    def test_keys_that_xml_cannot_hold_are_removed_with_the_others(self, bench: S3Bench) -> None:
+        keys = ["a", "control\x01", "line\nbreak", "line\rbreak", "<&>"]
+        bench.raw_set_many(dict.fromkeys(keys, b"x"))
+        bench.store.delete_many(keys[2:4])
+        assert [info.key for info in bench.store.list()] == ["<&>", "a", "control\x01"]
+        bench.store.delete_many(keys)
+        assert list(bench.store.list()) == []
+
+    def test_a_key_that_may_not_be_removed_is_named(self, bench: S3Bench) -> None:
+        name = bench.bucket.name
+        kept = f"arn:aws:s3:::{name}/{bench.prefix}kept"
+        statement = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:DeleteObject",
+            "Resource": kept,
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        bench.raw_set_many({"a": b"", "kept": b"", "z": b""})
+        bench.bucket.client.put_bucket_policy(Bucket=name, Policy=policy)
+        with pytest.raises(AccessDeniedError, match="kept") as caught:
+            bench.store.delete_many(["a", "kept", "z"])
+        assert caught.value.item == "kept"
+        assert [info.key for info in bench.store.list()] == ["kept"]
+        bench.bucket.client.delete_bucket_policy(Bucket=name)
 
     def test_a_key_has_at_most_1024_bytes_with_its_prefix(self, bench: S3Bench) -> None:
         longest = "é" * ((1024 - len("pre fix/")) // 2)

@@ -25,8 +25,10 @@ from sdflow.errors import (
     SdflowError,
     StorageError,
     TransientStorageError,
+    UnsupportedError,
     UsageError,
 )
+from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import S3Options
 from sdflow.storage.s3 import S3Store
 from sdflow.storage.s3.errors import RetryHereError, S3Place, translating
@@ -46,11 +48,14 @@ def calls(store: S3Store) -> Iterator[Callable[[], object]]:
     """Every way to send something to a store."""
     yield store.check
     yield lambda: list(store.list())
+    yield lambda: list(store.list_folder())
+    yield lambda: list(list_in_parallel(store, threads=2))
     yield lambda: store.head("k")
     yield lambda: store.get("k")
     yield lambda: store.put("k", b"")
     yield lambda: store.put_if_absent("k", b"")
     yield lambda: store.delete("k")
+    yield lambda: store.delete_many(["k"])
 
 
 def translated(error: Exception, *, key: str = "k", place: S3Place = PLACE) -> SdflowError:
@@ -179,7 +184,7 @@ def test_nobody_listens() -> None:
         ("PreconditionFailed", 412, PreconditionError, "has changed"),
         ("ConditionalRequestConflict", 409, RetryHereError, "by someone else"),
         ("BadDigest", 400, RetryHereError, "was damaged on its way"),
-        ("NotImplemented", 501, StorageError, "no conditional put"),
+        ("NotImplemented", 501, UnsupportedError, "no conditional put"),
         ("SlowDown", 503, TransientStorageError, "overloaded"),
         ("InternalError", 500, TransientStorageError, "overloaded or broken"),
         ("504", 504, TransientStorageError, "overloaded or broken"),

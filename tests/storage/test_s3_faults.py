@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdflow.errors import AlreadyExistsError, StorageError, TransientStorageError
+from sdflow.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    TransientStorageError,
+    UnsupportedError,
+)
 from sdflow.storage.backoff import Backoff
+from sdflow.storage.conditional import has_conditional_puts
+from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.s3 import S3Store
 from tests.servers.faultproxy import Fault
 
@@ -149,9 +156,62 @@ def test_a_put_if_absent_that_collides_is_tried_again(line: Line) -> None:
 
 def test_a_service_without_conditional_put_is_told(line: Line) -> None:
     line.proxy.inject(Fault("answer", method="PUT", status=501, times=None))
-    with pytest.raises(StorageError, match="no conditional put") as caught:
+    with pytest.raises(UnsupportedError, match="no conditional put") as caught:
         line.store.put_if_absent("claim", b"mine")
     assert not caught.value.transient
+    assert not has_conditional_puts(line.store, "probe")
+
+
+def test_a_put_if_absent_whose_answer_is_lost_does_not_pass_for_an_ignored_condition(
+    line: Line,
+) -> None:
+    line.proxy.inject(Fault("drop_response", method="PUT", times=2))
+    assert has_conditional_puts(line.store, "probe")
+
+
+def test_a_thousand_keys_are_deleted_with_one_request(line: Line) -> None:
+    line.store.delete_many(f"{number}" for number in range(2001))
+    assert (line.requests("POST"), line.requests("DELETE")) == (3, 0)
+    assert all("Content-MD5" in request.headers for request in line.proxy.requests)
+
+
+@pytest.mark.parametrize("status", [400, 405, 501])
+def test_a_service_without_batches_is_asked_for_each_key(line: Line, status: int) -> None:
+    for key in "abc":
+        line.raw_set(key, b"")
+    line.proxy.inject(Fault("answer", method="POST", status=status))
+    line.store.delete_many("ab")
+    assert [info.key for info in line.store.list()] == ["c"]
+    assert (line.requests("POST"), line.requests("DELETE")) == (1, 2)
+
+
+@pytest.mark.parametrize("named", ["b", "mangled"])
+def test_keys_that_a_batch_leaves_are_deleted_by_themselves(line: Line, named: str) -> None:
+    body = (
+        f"<DeleteResult><Error><Key>{named}</Key><Code>InternalError</Code></Error></DeleteResult>"
+    )
+    line.raw_set("b", b"")
+    line.proxy.inject(Fault("answer", method="POST", status=200, body=body.encode()))
+    line.store.delete_many("ab")
+    assert list(line.store.list()) == []
+    assert line.requests("DELETE") == (1 if named == "b" else 2)
+
+
+def test_a_batch_whose_answer_is_lost_is_sent_again(line: Line) -> None:
+    line.raw_set("a", b"")
+    line.proxy.inject(Fault("drop_response", method="POST"))
+    line.store.delete_many("a")
+    assert (line.requests("POST"), line.requests("DELETE")) == (2, 0)
+
+
+def test_an_error_of_a_listing_thread_reaches_the_reader(line: Line) -> None:
+    for key in ("a/1", "a/2", "b/1", "b/2"):
+        line.raw_set(key, b"")
+    line.proxy.inject(Fault("answer", method="GET", path="prefix=b", status=403, times=None))
+    listing = list_in_parallel(line.store, threads=3, ahead=1)
+    assert [next(listing).key for _ in range(2)] == ["a/1", "a/2"]
+    with pytest.raises(AccessDeniedError):
+        next(listing)
 
 
 def test_a_service_that_answers_a_range_with_everything_is_understood(line: Line) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pytest
 from hypothesis import given
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sdflow.errors import StorageError
 from sdflow.storage.store import ObjectInfo
 from sdflow.work.names import result_key
-from sdflow.work.plan import is_wanted, plan_names, plan_shards
-from sdflow.work.shard import Shard, WorkItem
+from sdflow.work.plan import is_wanted, plan_blocks, plan_names, plan_shards
+from sdflow.work.shard import WorkItem
 
 
 def _listing(*keys: str) -> list[ObjectInfo]:
@@ -96,22 +96,29 @@ def test_globs_match_the_whole_key_and_exclude_wins(
 def test_shards_hold_every_image_in_order_within_their_bounds(
     sizes: list[int], num_workers: int
 ) -> None:
-    items = [WorkItem(str(index), "v", size) for index, size in enumerate(sizes)]
-    shards = list(plan_shards(items, num_workers=num_workers, max_images=8, max_bytes=150))
+    items = [WorkItem(str(index), "v", 1, pixels=size) for index, size in enumerate(sizes)]
+    shards = list(plan_shards(items, num_workers=num_workers, max_images=8, target_px=lambda: 150))
     assert [item for shard in shards for item in shard.items] == items
     for shard in shards:
         assert 1 <= len(shard.items) <= 8
-        assert len(shard.items) == 1 or sum(item.size_bytes for item in shard.items) <= 150
+        assert len(shard.items) == 1 or shard.pixels <= 150
     assert all(len(shard.items) == 1 for shard in shards[: 2 * num_workers])
 
 
 def test_shards_grow_with_the_job() -> None:
     items = [WorkItem(str(index), "v", 1) for index in range(1000)]
-    shards = list(plan_shards(items, num_workers=2, max_images=32, max_bytes=10**9))
+    shards = list(plan_shards(items, num_workers=2, max_images=32, target_px=lambda: 10**9))
     lengths = [len(shard.items) for shard in shards]
     assert all(before <= after for before, after in pairwise(lengths[:-1]))
     assert lengths[0] == 1
     assert max(lengths) == 32
+
+
+def test_shards_follow_the_pace_that_is_measured_meanwhile() -> None:
+    items = [WorkItem(str(index), "v", 1, pixels=10) for index in range(100)]
+    targets = iter([10, 10, 20, 40, *[10] * 100])
+    shards = plan_shards(items, num_workers=1, max_images=100, target_px=lambda: next(targets))
+    assert [len(shard.items) for shard in shards][:6] == [1, 1, 2, 3, 1, 1]
 
 
 def test_shards_are_planned_while_the_listing_runs() -> None:
@@ -122,12 +129,40 @@ def test_shards_are_planned_while_the_listing_runs() -> None:
             drawn.append(index)
             yield WorkItem(str(index), "v", 1)
 
-    shards = plan_shards(items(), num_workers=1, max_images=4, max_bytes=100)  # type: ignore[arg-type]
+    shards = plan_shards(
+        items(),  # type: ignore[arg-type]
+        num_workers=1,
+        max_images=4,
+        target_px=lambda: 100,
+    )
     next(shards)
     assert len(drawn) == 2
 
 
-def test_shard_is_named_by_its_content() -> None:
-    a, b = WorkItem("a", "v1", 1), WorkItem("a", "v2", 1)
-    assert Shard((a,)).id == Shard((a,), attempt=2).id
-    assert Shard((a,)).id != Shard((b,)).id
+def _flagged(keys: list[str]) -> list[tuple[ObjectInfo, bool]]:
+    ordered = sorted(set(keys), key=lambda key: key.encode("utf-8", "surrogateescape"))
+    return [(ObjectInfo(key, 1000, "v"), False) for key in ordered]
+
+
+@given(st.lists(st.text(min_size=1), max_size=50))
+def test_blocks_go_through_the_listing_once_and_in_order(keys: list[str]) -> None:
+    listing = _flagged(keys)
+    blocks = list(plan_blocks(listing))
+    assert [(info, flag) for info, flag, _ in blocks] == listing
+    runs = [name for name, _ in groupby(name for _, _, name in blocks)]
+    assert len(runs) == len(set(runs))
+
+
+def test_new_object_changes_only_the_block_it_is_in() -> None:
+    keys = [f"{number:06d}.jpg" for number in range(5000)]
+    before = {info.key: name for info, _, name in plan_blocks(_flagged(keys))}
+    after = {info.key: name for info, _, name in plan_blocks(_flagged([*keys, "002500a.jpg"]))}
+    assert len(set(before.values())) > 20
+    assert sum(after[key] != name for key, name in before.items()) < 1500
+    assert len({after[key] for key in keys} ^ set(before.values())) <= 2
+
+
+def test_large_sources_make_small_blocks() -> None:
+    listing = [(ObjectInfo(f"{number:04d}", 20_000_000, "v"), False) for number in range(100)]
+    sizes = [len(list(group)) for _, group in groupby(name for _, _, name in plan_blocks(listing))]
+    assert max(sizes) == 4

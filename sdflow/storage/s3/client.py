@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import TYPE_CHECKING, Literal
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
@@ -26,6 +28,13 @@ def connect(options: S3Options) -> S3Client:
     the profile, else of ``S3_ENDPOINT_URL``, else AWS's. Names of buckets go into the path, not
     into the host name, unless the service is AWS or the profile chooses otherwise.
     """
+    client = _client(options)
+    # Last, because another handler still writes to the body.
+    client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
+    return client
+
+
+def _client(options: S3Options) -> S3Client:
     core = botocore.session.Session(profile=options.profile)
     profile = core.get_scoped_config()
     session = boto3.Session(botocore_session=core, region_name=options.region)
@@ -43,7 +52,7 @@ def connect(options: S3Options) -> S3Client:
         "s3", endpoint_url=options.endpoint_url, region_name=region, config=config
     )
     endpoint = client.meta.endpoint_url
-    if _is_aws(endpoint):
+    if is_aws(endpoint):
         alias = os.environ.get("S3_ENDPOINT_URL")
         if options.endpoint_url or not alias:
             return client
@@ -58,6 +67,13 @@ def _checksums(name: str, profile: Mapping[str, object]) -> Literal["when_requir
     return None if name in profile or f"AWS_{name.upper()}" in os.environ else "when_required"
 
 
-def _is_aws(endpoint: str) -> bool:
+def _add_md5(params: dict[str, Any], **_: object) -> None:
+    """Give a request the Content-MD5 that many services demand, and the SDK no longer sends."""
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = b64encode(digest).decode()
+
+
+def is_aws(endpoint: str) -> bool:
+    """Whether this is the address of Amazon's own service."""
     host = urlsplit(endpoint).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))

@@ -21,6 +21,7 @@ from sdflow.errors import (
     SdflowError,
     StorageError,
     TransientStorageError,
+    UnsupportedError,
     UsageError,
 )
 
@@ -93,7 +94,7 @@ _OVERLOADED = _Refusal(
     TransientStorageError, "{endpoint} is overloaded or broken, or is not S3 ({said})"
 )
 _UNCONDITIONAL = _Refusal(
-    StorageError, "{endpoint} has no conditional put (If-None-Match), which sdflow needs ({said})"
+    UnsupportedError, "'{url}': {endpoint} has no conditional put (If-None-Match) ({said})"
 )
 _WRONG_KEYS = _Refusal(
     AccessDeniedError, f"the credentials were refused by {{endpoint}} ({{code}}): {_CREDENTIALS}"

@@ -7,6 +7,7 @@ import mimetypes
 import re
 import secrets
 from base64 import b64encode
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,20 +31,25 @@ from sdflow.storage.s3.errors import (
     status_of,
     translating,
 )
+from sdflow.storage.s3.listing import described, entries_in, objects_in, pages, unquoted
 from sdflow.storage.store import ObjectInfo, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mypy_boto3_s3.type_defs import (
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
+        ObjectIdentifierTypeDef,
         PutObjectRequestTypeDef,
     )
 
     from sdflow.storage.location import S3Options
 
 _MAX_KEY_BYTES = 1024
+_BATCH = 1000
+# Malformed, not allowed, incomplete, not implemented: other requests may still be understood.
+_NO_BATCH = (400, 405, 411, 501)
 _WRITER = "sdflow-writer"
 _BACKOFF = Backoff()
 
@@ -89,30 +95,21 @@ class S3Store:
             raise not_s3(self._place)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key starts with ``prefix``, page by page.
+        """Yield the objects whose key starts with ``prefix``, page by page."""
+        for page in pages(self._client, self._place, prefix):
+            yield from objects_in(page, self._place)
 
-        Empty objects whose key ends in a slash stand for folders and are left out.
-        """
-        paginator = self._client.get_paginator("list_objects_v2")
-        pages = iter(paginator.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix))
-        while True:
-            with translating(self._place):
-                page = next(pages, None)
-            if page is None:
-                return
-            for entry in page.get("Contents", ()):
-                if entry["Size"] == 0 and entry["Key"].endswith("/"):
-                    continue
-                key = entry["Key"][len(self._prefix) :]
-                if key:
-                    yield ObjectInfo(key, entry["Size"], _unquoted(entry["ETag"]))
+    def list_folder(self, folder: str = "") -> Iterator[ObjectInfo | str]:
+        """Yield the objects directly below ``folder``, and its sub-folders, page by page."""
+        for page in pages(self._client, self._place, folder, delimiter="/"):
+            yield from entries_in(page, self._place)
 
     def head(self, key: str) -> ObjectInfo:
         """Describe one object."""
         name = self._name(key)
         with translating(self._place, key):
             answer = self._client.head_object(Bucket=self._bucket, Key=name)
-        return ObjectInfo(key, answer["ContentLength"], _unquoted(answer.get("ETag", "")))
+        return described(key, answer)
 
     def get(
         self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
@@ -174,6 +171,33 @@ class S3Store:
                 if code_of(error) != "NoSuchKey":  # which AWS never says here, but others do
                     raise
 
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove objects, those that are there, with few requests."""
+        remaining = iter(keys)
+        while batch := list(islice(remaining, _BATCH)):
+            for key in self._not_deleted(batch):
+                self.delete(key)
+
+    def _not_deleted(self, batch: Sequence[str]) -> Sequence[str]:
+        """Remove objects with one request; return the keys that want a request of their own.
+
+        Some services have no such request, XML cannot carry every key, and a key that was refused
+        is told best by itself.
+        """
+        keys = {self._name(key): key for key in batch}
+        objects: Sequence[ObjectIdentifierTypeDef] = [{"Key": name} for name in keys]
+        with translating(self._place):
+            try:
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                )
+            except ClientError as error:
+                if status_of(error) in _NO_BATCH:
+                    return batch
+                raise
+        refused = {error.get("Key", "") for error in answer.get("Errors", ())}
+        return [keys[name] for name in refused] if refused <= keys.keys() else batch
+
     def _name(self, key: str) -> str:
         """The key in the bucket; only what S3 itself refuses is refused."""
         name = self._prefix + key
@@ -202,7 +226,7 @@ class S3Store:
             raise RetryHereError(message, item=key) from error
         finally:
             answer["Body"].close()
-        if _etag_is_md5(answer, self._bucket) and _md5(data).hex() != _unquoted(
+        if _etag_is_md5(answer, self._bucket) and _md5(data).hex() != unquoted(
             answer.get("ETag", "")
         ):
             message = f"'{self._place.url(key)}' arrived damaged: its MD5 is not its ETag"
@@ -224,7 +248,7 @@ class S3Store:
 
         def attempt() -> str:
             with translating(self._place, key):
-                return _unquoted(self._client.put_object(**request).get("ETag", ""))
+                return unquoted(self._client.put_object(**request).get("ETag", ""))
 
         return self._backoff.call(attempt, retry_on=RetryHereError)
 
@@ -235,7 +259,7 @@ class S3Store:
         except (NotFoundError, AccessDeniedError):
             return None
         return (
-            _unquoted(answer.get("ETag", "")) if answer["Metadata"].get(_WRITER) == writer else None
+            unquoted(answer.get("ETag", "")) if answer["Metadata"].get(_WRITER) == writer else None
         )
 
 
@@ -252,13 +276,9 @@ def _etag_is_md5(answer: GetObjectOutputTypeDef, bucket: str) -> bool:
     whole = "ContentRange" not in answer
     encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms")
     opaque = encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith("--x-s3")
-    plain = re.fullmatch(r"[0-9a-f]{32}", _unquoted(answer.get("ETag", "")))
+    plain = re.fullmatch(r"[0-9a-f]{32}", unquoted(answer.get("ETag", "")))
     return whole and not opaque and plain is not None
 
 
 def _md5(data: bytes) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
-
-
-def _unquoted(etag: str) -> str:
-    return etag.strip('"')

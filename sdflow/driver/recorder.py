@@ -1,0 +1,113 @@
+"""Writing the ledger: lines are gathered and go out together, beside the driver's loop."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sdflow.errors import TransientStorageError
+from sdflow.storage import keys
+from sdflow.work.ledger import encode_line, encode_part
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sdflow.storage.store import Store
+    from sdflow.work.ledger import LedgerLine
+
+FLUSH_S = 10.0
+_MAX_LINES = 10_000  # of a part; more are not gathered before they go out
+_log = structlog.get_logger()
+
+
+class Recorder:
+    """Writes ledger lines in parts: one every few seconds, however many shards there are.
+
+    What a part speaks of is durable already. A part that cannot be written is kept and tried
+    again; :attr:`num_waiting` says how much has piled up.
+
+    Args:
+        target: Where the ledger is.
+        run_id: Beginning of the parts' names; sorts after those of earlier runs.
+    """
+
+    def __init__(self, target: Store, *, run_id: str) -> None:
+        self._target = target
+        self._run_id = run_id
+        self._lines: list[bytes] = []
+        self._writing: list[bytes] = []
+        self._number = 0
+        self._flushed_at = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._future: Future[str] | None = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    @property
+    def num_waiting(self) -> int:
+        """Lines that are not durable yet."""
+        return len(self._lines) + len(self._writing)
+
+    def add(self, line: LedgerLine) -> None:
+        """Take a line; it goes out with the next part."""
+        self._lines.append(encode_line(line))
+
+    def work(self, now: float) -> None:
+        """Begin to write a part when it is time; never waits.
+
+        Raises:
+            StorageError: If the store refuses for good.
+        """
+        self._collect()
+        due = now - self._flushed_at >= FLUSH_S or len(self._lines) >= _MAX_LINES
+        if self._future is None and (self._writing or (self._lines and due)):
+            self._flushed_at = now
+            self._begin()
+
+    def finish(self) -> None:
+        """Write all that is left, and wait for it.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        while self._future is not None or self.num_waiting:
+            if self._future is None:
+                self._begin()
+            else:
+                self._future.exception()
+            failing = self._collect()
+            if failing is not None:
+                raise failing
+
+    def _begin(self) -> None:
+        if not self._writing:
+            self._writing, self._lines = self._lines[:_MAX_LINES], self._lines[_MAX_LINES:]
+            self._number += 1
+        key = keys.ledger_key(f"{self._run_id}-{self._number:06d}")
+        self._future = self._thread.submit(
+            lambda: self._target.put(key, encode_part(b"".join(self._writing)))
+        )
+
+    def _collect(self) -> TransientStorageError | None:
+        """See what has become of the part on its way; the same part goes out again if need be."""
+        if self._future is None or not self._future.done():
+            return None
+        future, self._future = self._future, None
+        try:
+            future.result()
+        except TransientStorageError as error:
+            _log.warning("the ledger cannot be written, trying again", reason=str(error))
+            return error
+        self._writing = []
+        return None

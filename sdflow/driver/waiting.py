@@ -1,0 +1,79 @@
+"""Shards that wait for a worker."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdflow.work.shard import Shard
+
+
+class WaitingRoom:
+    """Shards in the order in which they shall go: begun ones first, at the end the largest.
+
+    Suspects wait apart, because they need a worker that holds nothing; so do shards that are not
+    due yet.
+
+    Attributes:
+        suspects: First in, first out.
+    """
+
+    def __init__(self) -> None:
+        self.suspects: deque[Shard] = deque()
+        self._ready_px = 0
+        self._ready: list[tuple[int, int, Shard]] = []
+        self._delayed: list[tuple[float, int, Shard]] = []
+        self._sequence = count()
+        self._largest_first = False
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self.suspects) + len(self._delayed)
+
+    @property
+    def num_ready(self) -> int:
+        """Shards that may go to any worker now."""
+        return len(self._ready)
+
+    @property
+    def pixels(self) -> int:
+        """Estimated pixels of all that may go now, suspects included."""
+        return self._ready_px + sum(shard.pixels for shard in self.suspects)
+
+    def add(self, shard: Shard, *, fresh: bool = False) -> None:
+        """Let a shard wait for a worker.
+
+        Args:
+            shard: What waits.
+            fresh: Nobody has begun it yet.
+        """
+        if shard.is_suspect:
+            self.suspects.append(shard)
+            return
+        pixels = shard.pixels
+        self._ready_px += pixels
+        rank = -pixels if self._largest_first else int(fresh)
+        heappush(self._ready, (rank, next(self._sequence), shard))
+
+    def add_later(self, shard: Shard, due: float) -> None:
+        """Let a shard wait for its time first."""
+        heappush(self._delayed, (due, next(self._sequence), shard))
+
+    def wake(self, clock: float) -> None:
+        """Move what is due to those that are ready."""
+        while self._delayed and self._delayed[0][0] <= clock:
+            self.add(heappop(self._delayed)[2])
+
+    def order_by_size(self) -> None:
+        """From now on the largest goes first."""
+        self._largest_first = True
+        self._ready = [(-shard.pixels, number, shard) for _, number, shard in self._ready]
+        heapify(self._ready)
+
+    def take(self) -> Shard:
+        """The next shard for any worker."""
+        shard = heappop(self._ready)[2]
+        self._ready_px -= shard.pixels
+        return shard

@@ -1,0 +1,73 @@
+"""An image whose results are on their way, and the one ending that they lead to."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from sdflow.telemetry import utc_now
+from sdflow.work.ledger import LedgerLine, Output
+from sdflow.worker.report import Retry, Totals
+
+if TYPE_CHECKING:
+    from sdflow.work.parameters import PixelParameters
+    from sdflow.work.shard import WorkItem
+
+NotDone = LedgerLine | Retry
+NOT_DONE = (LedgerLine, Retry)
+
+
+class Upload:
+    """Gathers what becomes of an image's samples; safe to call from several threads.
+
+    Args:
+        item: The image.
+        attempt: Number of the attempt.
+        totals: What is known of the image already.
+        count: Samples to come.
+    """
+
+    def __init__(self, item: WorkItem, attempt: int, totals: Totals, *, count: int) -> None:
+        self.item = item
+        self._attempt = attempt
+        self._totals = totals
+        self._missing = count
+        self._note = ""
+        self._outputs: dict[int, Output] = {}
+        self._failure: NotDone | None = None
+        self._lock = Lock()
+
+    def add_drawn(self, totals: Totals, note: str) -> None:
+        """Count the work on some samples; the latest note holds what the earlier ones said."""
+        with self._lock:
+            self._totals += totals
+            self._note = note or self._note
+
+    def add_written(self, sample: int, result: Output | NotDone) -> bool:
+        """Take in what became of one sample; True if it was the last."""
+        with self._lock:
+            self._missing -= 1
+            if isinstance(result, Output):
+                self._outputs[sample] = result
+            else:
+                self._failure = result
+            return self._missing == 0
+
+    def ending(self, parameters: PixelParameters) -> tuple[NotDone, Totals]:
+        """How the image ended, once all samples are written."""
+        if self._failure is not None:
+            return self._failure, Totals()
+        outputs = tuple(output for _, output in sorted(self._outputs.items()))
+        line = LedgerLine(
+            key=self.item.key,
+            etag=self.item.etag,
+            parameters=parameters.hash,
+            status="done",
+            time=utc_now(),
+            attempts=self._attempt,
+            outputs=outputs,
+            note=self._note,
+            weights=parameters.short_weights,
+        )
+        written = sum(output.size_bytes for output in outputs)
+        return line, self._totals + Totals(done=1, bytes_written=written)

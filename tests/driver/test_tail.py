@@ -1,0 +1,293 @@
+"""Who is stuck, whose work is shared, who gets a second worker, and how many workers there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdflow.driver.events import (
+    ListingEnded,
+    Progressed,
+    RecordEndings,
+    ScaleTo,
+    ShardPlanned,
+    SplitShard,
+    StartShard,
+    StopRequested,
+    StopWorker,
+    TimePassed,
+    WorkerDraining,
+    WorkerJoined,
+    WorkerLost,
+)
+from sdflow.driver.leases import Pace
+from sdflow.driver.state import Scheduler
+from sdflow.driver.tail import plan_scale
+from tests.driver.script import back, done, failed, idle_time, item, play, shard, starts
+
+if TYPE_CHECKING:
+    from sdflow.driver.events import Command, Event
+
+_SILENT = StopWorker("w", "no sign of life")
+_STALLED = StopWorker("w", "no image ended for far too long")
+
+
+@given(
+    pixels=st.integers(0, 10**12),
+    images=st.integers(0, 10**6),
+    fewest=st.integers(0, 50),
+    more=st.integers(0, 50),
+    seconds=st.integers(0, 1000),
+)
+def test_scale_is_what_the_backlog_is_worth_within_its_limits(
+    pixels: int, images: int, fewest: int, more: int, seconds: int
+) -> None:
+    pace = Pace()
+    pace.add(1_000_000, seconds)
+    between = (fewest, fewest + more)
+    scale = plan_scale(pixels=pixels, images=images, pace=pace, between=between)
+    assert fewest <= scale <= fewest + more
+    assert scale <= max(fewest, images)
+    if seconds:
+        idle_pixels = (scale - 1) * 60 * 1_000_000 / seconds
+        assert scale == fewest or idle_pixels < pixels
+
+
+def test_pace_is_learnt_from_what_was_done_and_nothing_else() -> None:
+    scheduler = Scheduler()
+    script: list[tuple[Event, float]] = [
+        (WorkerJoined("w"), 0),
+        (ShardPlanned(shard("abcd", 50)), 0),
+        (Progressed("w", done(1, "a") + done(1, "b", "failed") + back(1, "dc")), 5),
+        (Progressed("w", back(2, "dc")), 6),
+    ]
+    assert scheduler.pace.px_per_s is None
+    play(scheduler, script)
+    assert scheduler.pace.px_per_s == 10
+
+
+def _holding(pixels: int) -> Scheduler:
+    scheduler = Scheduler()
+    play(scheduler, [(WorkerJoined("w"), 0), (ShardPlanned(shard("ab", pixels)), 0)])
+    return scheduler
+
+
+def _then(scheduler: Scheduler, now: float) -> list[StartShard]:
+    """What the next worker gets."""
+    return starts(play(scheduler, [(WorkerJoined("next"), now)]))
+
+
+def test_worker_without_a_sign_of_life_is_stopped_and_its_images_are_not_suspected() -> None:
+    scheduler = _holding(100)
+    assert play(scheduler, idle_time(0, 60)) == []
+    assert play(scheduler, idle_time(60, 65)) == [_SILENT]
+    again = replace(shard("ab", attempt=2), losses=1)
+    assert _then(scheduler, 65) == [StartShard("next", 2, again)]
+
+
+def test_driver_that_was_suspended_loses_nobody() -> None:
+    scheduler = _holding(100)
+    script: list[tuple[Event, float]] = [
+        *idle_time(0, 50, "w"),
+        (TimePassed(), 3650),
+        *idle_time(3650, 3660),
+        (Progressed("w", done(1, "ab")), 3661),
+    ]
+    assert play(scheduler, script) == [RecordEndings(done(1, "ab"))]
+
+
+@pytest.mark.parametrize(("pixels", "longest"), [(100, 600 + 2), (100_000, 600 + 2_000)])
+def test_worker_that_ends_nothing_for_far_longer_than_its_pixels_take_is_stopped(
+    pixels: int, longest: float
+) -> None:
+    scheduler = _holding(pixels)
+    assert play(scheduler, idle_time(0, longest - 5, "w")) == []
+    assert play(scheduler, idle_time(longest - 5, longest + 5, "w")) == [_STALLED]
+    a, b = (shard(key, pixels, attempt=2, is_suspect=True) for key in "ab")
+    assert _then(scheduler, longest) == [StartShard("next", 2, a)]
+    assert starts(play(scheduler, [(Progressed("next", done(2, "a")), longest)])) == [
+        StartShard("next", 3, b)
+    ]
+
+
+def test_stalled_worker_is_known_by_the_pace_of_all_once_there_is_one() -> None:
+    scheduler = Scheduler(min_workers=2, max_workers=2)
+    script: list[tuple[Event, float]] = [
+        (WorkerJoined("quick"), 0),
+        (ShardPlanned(shard("q", 100_000)), 0),
+        (WorkerJoined("w"), 0),
+        (ShardPlanned(shard("ab", 100_000)), 0),
+        (WorkerDraining("quick"), 0),
+        *idle_time(0, 10, "quick", "w"),
+        (Progressed("quick", done(1, "q")), 10),  # 10 000 a second: 20 s for w
+        *idle_time(10, 800, "w"),
+    ]
+    assert StopWorker("w", "no image ended for far too long") not in play(scheduler, script)
+    assert _STALLED in play(scheduler, idle_time(800, 805, "w"))
+
+
+def _tail(keys: str = "abcdef", pixels: int = 100) -> tuple[Scheduler, list[Command]]:
+    """Two workers, listing ended, ten pixels a second; at 10 s one of them is idle."""
+    scheduler = Scheduler(min_workers=2, max_workers=2)
+    script: list[tuple[Event, float]] = [
+        (WorkerJoined("w"), 0),
+        (ShardPlanned(shard(keys, pixels)), 0),
+        (WorkerJoined("v"), 0),
+        (ShardPlanned(shard("z")), 0),
+        (ListingEnded(), 0),
+        *idle_time(0, 10, "w", "v"),
+        (Progressed("v", done(2, "z")), 10),
+    ]
+    play(scheduler, script)
+    return scheduler, scheduler.handle(TimePassed(), 10)
+
+
+def test_largest_running_shard_is_split_for_an_idle_worker_and_not_asked_again_at_once() -> None:
+    scheduler, commands = _tail("abcde")
+    assert commands == [SplitShard("w", 1, 3)]
+    assert play(scheduler, idle_time(10, 20, "w", "v")) == []
+    assert play(scheduler, idle_time(20, 25, "w", "v")) == [SplitShard("w", 1, 3)]
+    assert play(scheduler, [(Progressed("w", back(1, "edc")), 26)]) == [
+        StartShard("v", 3, shard("edc"))
+    ]
+
+
+@pytest.mark.parametrize(("keys", "pixels"), [("a", 1000), ("ab", 10)])
+def test_shard_of_one_image_or_of_a_few_seconds_is_not_split(keys: str, pixels: int) -> None:
+    assert _tail(keys, pixels)[1] == []
+
+
+def test_suspects_are_not_split() -> None:
+    scheduler = Scheduler(min_workers=2, max_workers=2)
+    script: list[tuple[Event, float]] = [
+        (ShardPlanned(shard("ab" * 8, 1000, is_suspect=True)), 0),
+        (ListingEnded(), 0),
+        (WorkerJoined("w"), 0),
+        (WorkerJoined("v"), 0),
+        *idle_time(0, 100, "w", "v"),
+    ]
+    assert len(play(scheduler, script)) == 1
+
+
+def _twins(keys: str = "a") -> Scheduler:
+    """``w`` straggles with lease 1, ``v`` has got a twin, lease 3, of all that w still has."""
+    scheduler, commands = _tail(keys)
+    num_split = len(commands)
+    late = idle_time(10, 10 + 60 * len(keys), "w", "v")
+    commands += [command for command in play(scheduler, late) if isinstance(command, StartShard)]
+    assert commands[num_split:] == [StartShard("v", 3, shard(keys, attempt=2))]
+    return scheduler
+
+
+def test_straggler_gets_a_twin_when_it_takes_three_times_as_long_as_it_should() -> None:
+    scheduler, _ = _tail("a", 200)  # should take 20 s
+    assert play(scheduler, idle_time(10, 60, "w", "v")) == []
+    twin = StartShard("v", 3, shard("a", 200, attempt=2))
+    assert play(scheduler, idle_time(60, 65, "w", "v")) == [twin]
+    assert scheduler.retries == 1
+
+
+@pytest.mark.parametrize(
+    ("winner", "lease", "loser", "asked"), [("v", 3, "w", 1), ("w", 1, "v", 3)]
+)
+def test_first_of_twins_counts_and_the_other_is_asked_to_hand_back(
+    winner: str, lease: int, loser: str, asked: int
+) -> None:
+    scheduler = _twins()
+    assert play(scheduler, [(Progressed(winner, done(lease, "a")), 100)]) == [
+        RecordEndings(done(lease, "a")),
+        SplitShard(loser, asked, 1),
+    ]
+    assert scheduler.is_finished  # whatever the loser still does
+    assert play(scheduler, [(Progressed(loser, done(asked, "a")), 101)]) == []
+    assert scheduler.is_finished
+
+
+def test_twins_that_each_did_a_part_are_done_together() -> None:
+    scheduler = _twins("ab")
+    assert play(scheduler, [(Progressed("w", done(1, "a")), 200)]) == [RecordEndings(done(1, "a"))]
+    assert play(scheduler, [(Progressed("v", done(3, "b")), 201)]) == [RecordEndings(done(3, "b"))]
+    assert scheduler.is_finished
+    assert play(scheduler, [(Progressed("v", back(3, "a")), 202)]) == [SplitShard("w", 1, 1)]
+    assert play(scheduler, [(Progressed("w", back(1, "b")), 203)]) == []
+
+
+@pytest.mark.parametrize(("lost", "left", "lease"), [("v", "w", 1), ("w", "v", 3)])
+def test_loss_of_one_twin_loses_nothing_and_repeats_nothing(
+    lost: str, left: str, lease: int
+) -> None:
+    scheduler = _twins()
+    assert play(scheduler, [(WorkerLost(lost), 100), (WorkerJoined("x"), 100)]) == []
+    assert play(scheduler, [(Progressed(left, done(lease, "a")), 101)]) == [
+        RecordEndings(done(lease, "a"))
+    ]
+    assert scheduler.is_finished
+
+
+def test_loss_of_both_twins_brings_the_image_back_once() -> None:
+    scheduler = _twins()
+    script: list[tuple[Event, float]] = [
+        (WorkerLost("w", with_node=True), 100),
+        (WorkerLost("v", with_node=True), 100),
+        (WorkerJoined("x"), 100),
+    ]
+    again = replace(shard("a", attempt=3), losses=1)
+    assert play(scheduler, script) == [StartShard("x", 4, again)]
+
+
+def test_failure_of_one_twin_is_nothing_while_the_other_runs() -> None:
+    scheduler = _twins()
+    script: list[tuple[Event, float]] = [
+        (Progressed("w", failed(1, "a")), 100),
+        *idle_time(100, 110, "w", "v"),
+        (Progressed("v", failed(3, "a")), 110),
+    ]
+    assert play(scheduler, script) == []
+    assert not scheduler.is_finished
+    again = replace(shard("a", attempt=3), failures=1)
+    assert play(scheduler, idle_time(110, 115, "w", "v")) == [StartShard("w", 4, again)]
+
+
+def test_twin_that_has_lost_does_not_get_a_twin_of_nothing() -> None:
+    scheduler = _twins()
+    play(scheduler, [(Progressed("v", done(3, "a")), 100)])
+    assert play(scheduler, idle_time(100, 500, "w", "v")) == []
+    assert scheduler.is_finished
+
+
+def test_scale_follows_the_backlog_and_goes_back_to_the_fewest() -> None:
+    scheduler = Scheduler(min_workers=1, max_workers=3)
+    begin: list[tuple[Event, float]] = [
+        (WorkerJoined("w1"), 0),
+        (ShardPlanned(shard("a")), 0),
+        (TimePassed(), 1),
+        *((ShardPlanned(shard(key)), 1.0) for key in "bcde"),
+        (TimePassed(), 2),
+        (WorkerJoined("w2"), 3),
+        (WorkerJoined("w3"), 3),
+        (ListingEnded(), 3),
+        *((Progressed("w1", done(lease, key)), 8.0) for lease, key in ((1, "a"), (2, "b"))),
+    ]
+    leases = [(1, "a", "w1"), (2, "b", "w1"), (3, "c", "w2"), (4, "d", "w3"), (5, "e", "w2")]
+    assert play(scheduler, begin) == [
+        *(StartShard(worker, lease, shard(key)) for lease, key, worker in leases[:2]),
+        ScaleTo(3),
+        *(StartShard(worker, lease, shard(key)) for lease, key, worker in leases[2:]),
+        RecordEndings(done(1, "a")),
+        RecordEndings(done(2, "b")),
+    ]
+    unneeded = StopWorker("w1", "not needed any more")
+    assert play(scheduler, idle_time(8, 18, "w1", "w2", "w3")) == []
+    assert play(scheduler, idle_time(18, 23, "w1", "w2", "w3")) == [unneeded, ScaleTo(2)]
+    ended: list[tuple[Event, float]] = [
+        (Progressed("w3", done(4, "d")), 24),
+        (Progressed("w2", done(3, "c") + done(5, "e")), 24),
+        *idle_time(24, 60, "w2", "w3"),
+    ]
+    assert play(scheduler, ended)[-2:] == [StopWorker("w3", "not needed any more"), ScaleTo(1)]
+    assert item("a").pixels == 100
+    assert play(scheduler, [(StopRequested(), 61)]) == []
