@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import sys
 import tempfile
 import traceback
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs.bench import add_arguments as add_bench_arguments
+from jobs.flags import add_command, add_settings, given_flags
 from sdflow import __version__
-from sdflow.config import JobSettings, flag_name, load_settings
+from sdflow.config import (
+    RETRY_FIELDS,
+    JobSettings,
+    TargetSettings,
+    VerifySettings,
+    flag_name,
+    load_settings,
+    load_target_settings,
+)
 from sdflow.errors import SdflowError, UsageError
 from sdflow.telemetry import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from pydantic.fields import FieldInfo
 
 _JOBS = {
     "upscale": "make every photo of SRC four times larger in DST",
@@ -32,6 +40,16 @@ _EXIT_STATUS = """exit status:
   0  all images done or skipped     1  the job could not run
   2  wrong usage                    3  more images failed than --max-failure-rate allows
   4  stopped; the same command resumes"""
+
+
+_STATUS_HELP = """Print how far the job in DST is, as JSON. Nothing is written."""
+_RETRY_HELP = """Do the dead letters of the job in DST again, and nothing else. Task and settings
+are the job's own; the flags below replace what it was told."""
+_VERIFY_HELP = """Compare the results in DST with the ledger: a line of JSON for every one that is
+missing, changed or not in the ledger, and one with the counts."""
+_VERIFY_STATUS = """exit status:
+  0  all results are there, as they were written     1  the job cannot be read
+  2  wrong usage                                     3  results are missing or changed"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,7 +92,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
         name = unknown[0].partition("=")[0]
-        close = difflib.get_close_matches(name, map(flag_name, JobSettings.model_fields), n=1)
+        fields = JobSettings.model_fields | VerifySettings.model_fields
+        close = difflib.get_close_matches(name, map(flag_name, fields), n=1)
         hint = f"did you mean {close[0]}?" if close and name.startswith("-") else "see --help"
         raise UsageError(f"unknown argument {unknown[0]}: {hint}", item=name)
     return arguments
@@ -93,7 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sdflow {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for task, summary in _JOBS.items():
-        _add_job(commands, task, summary)
+        text = f"{summary[0].upper()}{summary[1:]}. Run again, it resumes."
+        command = add_command(commands, task, summary, text, f"{_EXAMPLES[task]}\n\n{_EXIT_STATUS}")
+        add_settings(command, JobSettings.model_fields)
+        command.set_defaults(run=_job, task=task)
+    _add_commands_on_a_job(commands)
     demo = commands.add_parser(
         "demo", help="draw a few test photos, upscale and downscale them on a local Ray"
     )
@@ -106,42 +129,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_job(commands: Any, task: str, summary: str) -> None:  # noqa: ANN401  # argparse's private type
-    command = commands.add_parser(
-        task,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}. Run again, it resumes.",
-        epilog=f"example:\n  {_EXAMPLES[task]}\n\n{_EXIT_STATUS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+def _add_commands_on_a_job(commands: Any) -> None:  # noqa: ANN401  # argparse's private type
+    status = add_command(
+        commands,
+        "status",
+        "say how far a job is",
+        _STATUS_HELP,
+        "sdflow status s3://archive/large/",
     )
-    for name, field in JobSettings.model_fields.items():
-        _add_setting(command, name, field)
-    command.set_defaults(run=_job, task=task)
-
-
-def _add_setting(command: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    text = (field.description or "").replace("%", "%%")
-    if name in ("src", "dst"):
-        command.add_argument(name, metavar=name.upper(), nargs="?", help=text)
-        return
-    if isinstance(field.default, bool):
-        command.add_argument(flag_name(name), action="store_true", help=text)
-        return
-    several = get_origin(field.annotation) is tuple
-    if field.default not in (None, ()):
-        text += f" (default: {field.default})"
-    action = "append" if several else "store"
-    command.add_argument(flag_name(name), metavar=_metavar(field), action=action, help=text)
-
-
-def _metavar(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is Literal:
-        return "|".join(get_args(field.annotation))
-    numbers = {int: "N", float: "X"}
-    kinds = {field.annotation, *get_args(field.annotation)}
-    return next((name for kind, name in numbers.items() if kind in kinds), "TEXT")
+    add_settings(status, TargetSettings.model_fields)
+    status.set_defaults(run=_status)
+    retry = add_command(
+        commands,
+        "retry",
+        "do a job's dead letters again",
+        _RETRY_HELP,
+        f"sdflow retry s3://archive/large/ --workers 2\n\n{_EXIT_STATUS}",
+    )
+    fields = JobSettings.model_fields
+    add_settings(retry, {name: fields[name] for name in RETRY_FIELDS}, shows_defaults=False)
+    retry.set_defaults(run=_retry)
+    verify = add_command(
+        commands,
+        "verify",
+        "compare a job's results with its ledger",
+        _VERIFY_HELP,
+        f"sdflow verify large/ --repair\n\n{_VERIFY_STATUS}",
+    )
+    add_settings(verify, VerifySettings.model_fields)
+    verify.set_defaults(run=_verify)
 
 
 def _add_weights(commands: Any) -> None:  # noqa: ANN401  # argparse's private type
@@ -169,13 +185,39 @@ def _add_weights(commands: Any) -> None:  # noqa: ANN401  # argparse's private t
 def _job(arguments: argparse.Namespace) -> int:
     from jobs import downscale, upscale
 
-    flags = {name: value for name, value in vars(arguments).items() if name not in ("run", "task")}
-    settings = load_settings(flags)
+    settings = load_settings(given_flags(arguments))
     configure_logs(settings.log_format)
     run = {"upscale": upscale.run, "downscale": downscale.run}[arguments.task]
     summary = run(settings)
     _print(summary.to_json())
     return summary.exit_status
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from jobs import status
+
+    settings = load_target_settings(TargetSettings, given_flags(arguments))
+    configure_logs(settings.log_format)
+    _print(json.dumps(status.run(settings), indent=2))
+    return 0
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from jobs import retry
+
+    task, settings = retry.settings_of(given_flags(arguments))
+    configure_logs(settings.log_format)
+    summary = retry.run(task, settings)
+    _print(summary.to_json())
+    return summary.exit_status
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from jobs import verify
+
+    settings = load_target_settings(VerifySettings, given_flags(arguments))
+    configure_logs(settings.log_format)
+    return verify.run(settings, report=_print)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

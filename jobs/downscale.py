@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from sdflow.driver.run import run_job
@@ -13,4 +15,5 @@ if TYPE_CHECKING:
 
 def run(settings: JobSettings) -> Summary:
     """Downscale every image of SRC into DST."""
-    return run_job("downscale", settings)
+    with redirect_stdout(sys.stderr):  # data alone goes to stdout: Ray talks there too
+        return run_job("downscale", settings)

@@ -61,7 +61,9 @@ class StorageSettings(BaseSettings):
 class TargetSettings(StorageSettings):
     """What a command on the destination of a job can be told."""
 
-    dst: str = Field(description="where a job's results are: s3://bucket/prefix/, a folder, file://…")
+    dst: str = Field(
+        description="where a job's results are: s3://bucket/prefix/, a folder, file://…"
+    )
 
 
 class VerifySettings(TargetSettings):
@@ -81,7 +83,7 @@ class JobSettings(StorageSettings):
     weights: str = Field(
         "default",
         description="folder with the four official .pth, one .safetensors (path or s3://), "
-        "or 'bicubic' for plain interpolation",
+        "'bicubic' for plain interpolation, or 'copy' to measure everything but the pixels",
     )
     tau: float = Field(0.8, ge=0, le=1, description="sampling temperature, 0 to 1")
     seed: int = Field(0, description="seed of the job")

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sdflow.config import load_settings
+from sdflow.config import (
+    TargetSettings,
+    VerifySettings,
+    load_retry_settings,
+    load_settings,
+    load_target_settings,
+)
 from sdflow.errors import UsageError
 
 _PLACES = {"src": "in", "dst": "out"}
@@ -95,3 +101,34 @@ def test_wrong_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDFLOW_WOKERS", "3")
     with pytest.raises(UsageError, match=r"SDFLOW_WOKERS .*did you mean 'workers'"):
         load_settings(_PLACES)
+
+
+def test_command_on_a_destination_takes_flags_and_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SDFLOW_DST", "there")
+    monkeypatch.setenv("SDFLOW_REGION", "eu-1")
+    monkeypatch.setenv("SDFLOW_TAU", "0.5")  # of jobs, and no concern of this command
+    settings = load_target_settings(VerifySettings, {"region": "eu-2", "repair": True})
+    assert (settings.dst, settings.region, settings.repair) == ("there", "eu-2", True)
+    monkeypatch.delenv("SDFLOW_DST")
+    with pytest.raises(UsageError, match="DST is missing"):
+        load_target_settings(TargetSettings, {})
+    with pytest.raises(UsageError, match="--endpoint-url: put credentials"):
+        load_target_settings(TargetSettings, {"dst": "a", "endpoint_url": "http://me:secret@host"})
+
+
+def test_retry_takes_what_is_recorded_but_for_what_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = {**_PLACES, "tau": 0.3, "workers": 4, "redo": True, "include": ["a/*"]}
+    recorded = load_settings({**job, "log_format": "json"}).model_dump(mode="json")
+    monkeypatch.setenv("SDFLOW_TAU", "0.9")
+    monkeypatch.setenv("SDFLOW_MAX_PIXELS", "7")
+    flags = {"dst": "there", "workers": "1:2"}
+    settings = load_retry_settings(flags, {**recorded, "of_later": 1}, source="s3://archive/")
+    assert (settings.src, settings.dst, settings.tau) == ("s3://archive/", "there", 0.3)
+    assert (settings.workers, settings.max_pixels, settings.include) == ("1:2", 7, ("a/*",))
+    assert (settings.redo, settings.join, settings.log_format) == (False, False, "auto")
+    with pytest.raises(UsageError, match=r"--workers: expected N or MIN:MAX"):
+        load_retry_settings({"dst": "there", "workers": "x"}, recorded, source="in")

@@ -34,6 +34,9 @@ _TORCH_FREE = [
     "sdflow.worker.bicubic",
     "sdflow.worker.worker",
     "jobs.cli",
+    "jobs.retry",
+    "jobs.status",
+    "jobs.verify",
 ]
 
 

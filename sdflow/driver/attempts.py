@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 MAX_FAILURES = 6  # of an image, in ways that may pass, while others succeed
 MAX_KILLS = 2  # of workers that held an image alone
 MAX_LOSSES = 3  # with the node: at the last of them an image is suspected all the same
-_PARTS = 8  # a suspect shard is searched in so many parts at once: bisection, but broader
+_PARTS = 16  # a suspect shard is searched in so many parts at once: bisection, but broader
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 
 Sequel = tuple[list[Shard], list[RecordDeadLetter]]
+
+
+def in_parts(items: Sequence[WorkItem], count: int) -> list[tuple[WorkItem, ...]]:
+    """Cut images into at most so many parts of about equal number; none of nothing."""
+    size = max(1, -(-len(items) // count))
+    return [tuple(items[first : first + size]) for first in range(0, len(items), size)]
 
 
 def after_loss(
@@ -44,8 +50,7 @@ def after_loss(
     if with_node and shard.losses + 1 < MAX_LOSSES:
         return [replace(again, losses=shard.losses + 1)], []
     if len(items) > 1:
-        size = -(-len(items) // _PARTS)
-        parts = [tuple(items[first : first + size]) for first in range(0, len(items), size)]
+        parts = in_parts(items, _PARTS)
         return [replace(again, items=part, is_suspect=True) for part in parts], []
     kills = shard.kills + was_alone
     if kills < MAX_KILLS:

@@ -24,14 +24,20 @@ _LINES = 50_000  # of a compacted part
 _log = structlog.get_logger()
 
 
-def read_ledger(target: Store, index: LedgerIndex) -> list[str]:
+def read_ledger(target: Store, index: LedgerIndex, *, run_id: str = "") -> list[str]:
     """Take every part of the ledger into the index, the oldest first.
+
+    Args:
+        target: Where the ledger is.
+        index: Where its lines go.
+        run_id: Only parts of this run; "" for all.
 
     Returns:
         The keys of the parts.
     """
     while True:
-        parts = [info.key for info in target.list(keys.LEDGER_PREFIX)]
+        listed = target.list(keys.LEDGER_PREFIX + run_id)
+        parts = [info.key for info in listed if not info.is_placeholder]
         try:
             for part, text in _texts(target, parts):
                 index.add(decode_lines(text, source=part))

@@ -26,12 +26,26 @@ _PACKAGES = ("ray", "torch", "numpy", "pillow", "boto3")
 
 
 def open_job(
-    task: Task, settings: JobSettings, weights: JobWeights, *, source: Store, target: Store
+    task: Task,
+    settings: JobSettings,
+    weights: JobWeights,
+    *,
+    source: Store,
+    target: Store,
+    failed_only: bool = False,
 ) -> PixelParameters:
     """Take possession of a destination, or take up the job that is there.
 
     Tile, halo and precision that are not given are those of the job that is there, else what suits
     the weights and the devices.
+
+    Args:
+        task: Direction.
+        settings: What the job is told.
+        weights: What ``settings`` name.
+        source: Where the sources are.
+        target: Where results go.
+        failed_only: Dead letters of the job that is there are done, and nothing else may change.
 
     Returns:
         What the job's pixels depend on, resolved.
@@ -57,12 +71,12 @@ def open_job(
         differences.append(f"SRC: {recorded.source} there, now {source.url}")
     if not differences:
         return parameters
-    if not settings.redo or settings.join:
-        remedy = (
-            "--join shares the job as it is"
-            if settings.join
-            else "choose another DST, or give --redo to do again what they change"
-        )
+    if not settings.redo or settings.join or failed_only:
+        remedy = "choose another DST, or give --redo to do again what they change"
+        if settings.join:
+            remedy = "--join shares the job as it is"
+        if failed_only:
+            remedy = "a retry needs the job's own: name them with --weights"
         raise UsageError(
             f"{target.url} holds a job with other settings ({'; '.join(differences)}): {remedy}",
             item="--redo",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sdflow.worker.report import Ending, Retry
 
 LEASES_PER_WORKER = 2  # the second one's downloads overlap the first one's last uploads
-_DECAY = 0.99  # of what is known of the pace, with every shard
+_DECAY = 0.9995  # of what is known of the pace, with every shard; slow workers come last
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +35,7 @@ class Lease:
         had_twin: There is or was one: no lease gets a second, or failures could follow each other
             for as long as the other one takes.
         split_at: When the worker was last asked to hand something back.
+        helpers: Idle workers that what is handed back is for.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Lease:
     twin: Lease | None = None
     had_twin: bool = False
     split_at: float | None = None
+    helpers: int = 1
 
     def pair(self, twin: Lease) -> None:
         """Let two leases race."""

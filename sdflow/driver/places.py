@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdflow.errors import UsageError
-from sdflow.storage.location import S3Options, StoreLocation, overlaps
+from sdflow.storage.location import S3Options, StoreLocation, open_store, overlaps
 
 if TYPE_CHECKING:
-    from sdflow.config import JobSettings, StorageSettings
+    from sdflow.config import JobSettings, StorageSettings, TargetSettings
+    from sdflow.storage.store import Store
+
+_PATIENCE_S = 600.0
 
 
 def s3_options(settings: StorageSettings) -> S3Options:
@@ -20,6 +24,15 @@ def s3_options(settings: StorageSettings) -> S3Options:
         region=settings.region or os.environ.get("AWS_REGION"),
         no_sign_request=settings.no_sign_request,
     )
+
+
+def target_place(settings: TargetSettings) -> StoreLocation:
+    """Where a job's results are.
+
+    Raises:
+        UsageError: If that is no address.
+    """
+    return StoreLocation(settings.dst, s3_options(settings))
 
 
 def job_places(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
@@ -37,6 +50,11 @@ def job_places(settings: JobSettings) -> tuple[StoreLocation, StoreLocation]:
             item="DST",
         )
     return source, target
+
+
+def patient_store(location: StoreLocation) -> Store:
+    """A store for a driver, which sits out some minutes of a service that is overloaded or away."""
+    return open_store(replace(location, s3=replace(location.s3, patience_s=_PATIENCE_S)))
 
 
 def _from_environment(name: str) -> str | None:

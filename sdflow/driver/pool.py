@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sdflow.worker.worker import WorkerSpec
 
 _MAX_FAILED_STARTS = 3  # in a row, before the job is given up
+_MAX_DEATHS = 20  # in a row, of workers that were still starting
 _POLL_S = 1.0  # in which a worker gives a sign of life, while there are few of them
 _POLLS_PER_S = 1000  # of all workers together
 _REPEAT_S = 1.0  # before a call to a worker that cannot be reached is made again
@@ -95,7 +96,7 @@ class WorkerPool:
         self._resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self._numbers = count(1)
         self._size = size
-        self._failed_starts = 0
+        self._failed_starts = self._deaths = 0
         self._members: dict[str, _Member] = {}
         self._calls: dict[Any, _Call] = {}
         self._again: list[tuple[float, _Call]] = []
@@ -184,9 +185,6 @@ class WorkerPool:
             self._again.append((monotonic() + _REPEAT_S, call))
             return None
         except RayTaskError as error:
-            if member.kind is None:
-                return self._lose(member, error.cause)
-            _log.error("worker failed", worker=member.name, reason=str(error.cause))
             return self._lose(member, error.cause)
         except RayError as error:  # died, out of memory, its node gone
             return self._lose(member, error)
@@ -195,7 +193,7 @@ class WorkerPool:
         return self._progress(member, result) if call.is_poll else None
 
     def _welcome(self, member: _Member, kind: str, node: str) -> Event:
-        self._failed_starts = 0
+        self._failed_starts = self._deaths = 0
         member.kind, member.node = kind, node
         self.devices.add(kind)
         self._poll(member)
@@ -218,11 +216,15 @@ class WorkerPool:
         self._remove(member)
         if started:
             return WorkerLost(member.name, with_node)
-        self._failed_starts += not with_node
-        if self._failed_starts == _MAX_FAILED_STARTS:
+        if getattr(error, "actor_init_failed", True):
+            self._failed_starts += 1
+        else:
+            self._deaths += not with_node
+        if self._failed_starts == _MAX_FAILED_STARTS or self._deaths == _MAX_DEATHS:
             if isinstance(error, SdflowError):
                 raise error
-            raise ClusterError(f"{_MAX_FAILED_STARTS} workers in a row could not start: {reason}")
+            number = self._failed_starts + self._deaths
+            raise ClusterError(f"{number} workers in a row could not start: {reason}")
         return None
 
     def _node_lives(self, member: _Member, error: RayError) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 FLUSH_S = 10.0
 _MAX_LINES = 10_000  # of a part; more are not gathered before they go out
 _log = structlog.get_logger()
+
+
+def new_run_id() -> str:
+    """A name for this run's parts of the ledger, which sorts after those of earlier runs.
+
+    To the microsecond: small runs follow each other within a second.
+    """
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(3)}"
 
 
 class Recorder:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from threading import Event as Flag
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -21,18 +17,19 @@ from sdflow.driver.history import compact_ledger, read_ledger
 from sdflow.driver.intake import Intake
 from sdflow.driver.job import open_job
 from sdflow.driver.manifest import Manifest
-from sdflow.driver.places import job_places
-from sdflow.driver.recorder import Recorder
+from sdflow.driver.places import job_places, patient_store
+from sdflow.driver.recorder import Recorder, new_run_id
+from sdflow.driver.retry import RetrySurvey, bury_all_dead, dead_sources
 from sdflow.driver.state import Scheduler
 from sdflow.driver.survey import Survey
 from sdflow.driver.tally import Pass, Tally
 from sdflow.driver.tenure import hold_job
-from sdflow.driver.weights import find_weights
+from sdflow.driver.weights import BICUBIC, find_weights
 from sdflow.storage import keys
 from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import open_store
 from sdflow.work.estimate import PixelEstimate
-from sdflow.work.index import LedgerIndex
+from sdflow.work.index import scratch_index
 from sdflow.work.plan import plan_shards
 from sdflow.worker.worker import WorkerSpec
 
@@ -44,6 +41,7 @@ if TYPE_CHECKING:
     from sdflow.driver.summary import Summary
     from sdflow.driver.tenure import Tenure
     from sdflow.storage.store import Store
+    from sdflow.work.index import LedgerIndex
     from sdflow.work.parameters import PixelParameters, Task
     from sdflow.work.shard import Shard
 
@@ -53,11 +51,16 @@ _FIRST_SHARD_PX = 64_000_000
 _log = structlog.get_logger()
 
 
-def run_job(task: Task, settings: JobSettings) -> Summary:
+def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> Summary:
     """Do a job, or what is left of it.
 
     A SIGTERM or SIGINT ends it after the images in progress, or ``drain_seconds``; a second one at
     once.
+
+    Args:
+        task: Direction.
+        settings: The job's.
+        failed_only: Do nothing but its dead letters.
 
     Raises:
         UsageError: If the settings cannot be; nothing was started.
@@ -66,32 +69,33 @@ def run_job(task: Task, settings: JobSettings) -> Summary:
     """
     started = perf_counter()
     source_at, target_at = job_places(settings)
-    source, target = open_store(source_at), open_store(target_at)
-    source.check()
+    open_store(source_at).check()  # at once; from here on the driver is patient
+    source, target = patient_store(source_at), patient_store(target_at)
     check_listens(settings.address)
     weights = find_weights(settings, task, source_at.s3)
-    if weights.data is None:
+    if weights.name == BICUBIC:
         _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
     stop = Flag()
-    with (
-        tempfile.TemporaryDirectory(prefix="sdflow-") as scratch,
-        _signals_set(stop),
-        hold_job(target, join=settings.join) as tenure,
-    ):
-        parameters = open_job(task, settings, weights, source=source, target=target)
+    with _signals_set(stop), hold_job(target, join=settings.join) as tenure:
+        parameters = open_job(
+            task, settings, weights, source=source, target=target, failed_only=failed_only
+        )
         if tenure.is_owner:
             target.delete(keys.SUMMARY_KEY)  # a run that breaks off must not leave the last one's
         spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
-        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        path = Path(scratch) / "ledger.sqlite"
+        run_id = new_run_id()
         with (
-            LedgerIndex(path, knows_outputs=settings.format != "keep") as index,
+            scratch_index(knows_outputs=settings.format != "keep") as index,
             Recorder(target, run_id=run_id) as recorder,
         ):
             estimate = PixelEstimate()
             tally = Tally(recorder, index, parameters, estimate)
-            run = _Run(settings, source, target, tenure, parameters, index, estimate, tally)
+            run = _Run(
+                settings, failed_only, source, target, tenure, parameters, index, estimate, tally
+            )
             listed = run.go(spec, weights.data, recorder, stop)
+            if failed_only:
+                bury_all_dead(target, index, run_id)
             summary = tally.summary(
                 listed,
                 seconds=perf_counter() - started,
@@ -109,6 +113,7 @@ class _Run:
     """What one run works with."""
 
     settings: JobSettings
+    failed_only: bool
     source: Store
     target: Store
     tenure: Tenure
@@ -128,20 +133,31 @@ class _Run:
             if self.tenure.is_alone:
                 compact_ledger(self.target, self.index, parts)
             self.tally.begin_pass()
-            listing = list_in_parallel(self.source, threads=self.settings.list_threads)
-            intake = Intake(
-                listing,
-                include=self.settings.include,
-                exclude=self.settings.exclude,
-                is_stopping=stop.is_set,
-            )
-            manifest = Manifest(self.target) if self.tenure.is_owner else None
-            survey = Survey(intake, manifest, self.index, self.parameters, claim=self.tenure.claim)
-            self._work(survey, spec, weights, stop)
+            listed = self._dead_letters(stop) if self.failed_only else self._listing(stop)
+            self._work(listed.survey, spec, weights, stop)
             recorder.finish()
-            if stop.is_set() or not survey.elsewhere or not self.tenure.outlasts_others(stop):
-                return Pass(intake, survey)
+            is_whole = not listed.survey.elsewhere
+            if stop.is_set() or is_whole or not self.tenure.outlasts_others(stop):
+                return listed
             self.index.exhume()
+
+    def _listing(self, stop: Flag) -> Pass:
+        intake = Intake(
+            list_in_parallel(self.source, threads=self.settings.list_threads),
+            include=self.settings.include,
+            exclude=self.settings.exclude,
+            is_stopping=stop.is_set,
+        )
+        manifest = Manifest(self.target) if self.tenure.is_owner else None
+        return Pass(
+            intake,
+            Survey(intake, manifest, self.index, self.parameters, claim=self.tenure.claim),
+        )
+
+    def _dead_letters(self, stop: Flag) -> Pass:
+        sources = dead_sources(self.source, self.index.lines(failed_only=True))
+        intake = Intake(sources, include=("*",), is_stopping=stop.is_set)
+        return Pass(intake, RetrySurvey(intake, self.index, self.parameters))
 
     def _work(self, survey: Survey, spec: WorkerSpec, weights: bytes | None, stop: Flag) -> None:
         fewest, most = self.settings.worker_range

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdflow.driver import tail
-from sdflow.driver.attempts import after_failures, after_loss, pause_s
+from sdflow.driver.attempts import after_failures, after_loss, in_parts, pause_s
 from sdflow.driver.events import (
     Command,
     Event,
@@ -29,7 +29,7 @@ from sdflow.driver.leases import LEASES_PER_WORKER, Lease, Pace, Roster, WorkerS
 from sdflow.driver.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sdflow.driver.attempts import Sequel
     from sdflow.work.shard import Shard
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 OUTAGE_S = 3600.0  # without any success, while things fail, before the job is given up
 _LONGEST_STEP_S = 5.0  # a driver that was suspended must not think that its workers were
-_IDLE_S = 10.0  # before a worker that is not needed is ended
+_IDLE_S = 60.0  # before a worker that is not needed is ended; stragglers show up earlier
 _MOST_WAITING = 1000  # shards, however many wait for their next attempt
 
 
 class Scheduler:
     """Who does what. Feed it events with :meth:`handle`, carry out the commands it returns.
 
-    The rules: a shard goes to the worker that holds least, at most two at a time. Images of a
-    worker that died are searched for the one that killed it, apart from all others. Failures that
-    may pass are tried again after a pause; nothing is held against an image while nothing succeeds
-    at all. When work runs out, the largest shards go first, what idle workers could do is taken
-    from busy ones, and an image that takes far too long gets a second worker: who is first, counts.
+    A shard goes to the worker that holds least, at most two at a time. Images of a worker that died
+    are searched for the one that killed it, apart from all others. Failures that may pass are tried
+    again after a pause, and are not held against images while nothing succeeds at all. When work
+    runs out, the largest shards go first, idle workers get a part of what busy ones hold, and what
+    takes far too long gets a second worker.
 
     Args:
         min_workers: Fewest workers.
@@ -101,7 +101,8 @@ class Scheduler:
             event: What happened.
             now: Seconds on some clock that does not run backwards.
         """
-        self._advance(now)
+        step = 0.0 if self._last_now is None else max(0.0, now - self._last_now)
+        self._clock, self._last_now = self._clock + min(step, _LONGEST_STEP_S), now
         commands: list[Command] = []
         match event:
             case Progressed(worker, endings):
@@ -115,7 +116,7 @@ class Scheduler:
                 self._waiting.order_by_size()
             case StopRequested():
                 self._stop_at = self._clock
-                _take_back(self._roster.leases.values(), commands)
+                commands += tail.plan_return(self._roster.leases.values())
             case WorkerJoined(worker):
                 self._roster.join(worker, self._clock)
             case WorkerLost(worker, with_node):
@@ -125,11 +126,6 @@ class Scheduler:
         if self._stop_at is None:
             self._assign(commands)
         return commands
-
-    def _advance(self, now: float) -> None:
-        if self._last_now is not None:
-            self._clock += min(max(0.0, now - self._last_now), _LONGEST_STEP_S)
-        self._last_now = now
 
     def _progress(self, worker: str, endings: Sequence[Ending], commands: list[Command]) -> None:
         state = self._roster.workers.get(worker)
@@ -147,11 +143,12 @@ class Scheduler:
         if recorded:
             self._succeeded_at, self._failing = self._clock, None
             commands.append(RecordEndings(tuple(recorded)))
-        for lease in touched:
+        if any(ending.outcome is not None for ending in endings):
             state.progressed = self._clock
-            if lease.returned:
-                self._waiting.add(replace(lease.shard, items=tuple(lease.returned)))
-                lease.returned.clear()
+        for lease in touched:
+            for part in in_parts(lease.returned, lease.helpers):
+                self._waiting.add(replace(lease.shard, items=part))
+            lease.returned.clear()
             if not lease.remaining:
                 self._end(state, lease, commands)
 
@@ -208,7 +205,7 @@ class Scheduler:
         state = self._roster.workers.get(worker)
         if state is not None and not state.is_draining:
             state.is_draining = True
-            _take_back(state.leases.values(), commands)
+            commands += tail.plan_return(state.leases.values())
             self._roster.place(state)
             self._stop_if_drained(state, commands)
 
@@ -259,40 +256,39 @@ class Scheduler:
         if not idle or self._waiting.num_ready or self._waiting.suspects:
             return
         splits = tail.plan_splits(leases, self.pace, self._clock, num_idle=len(idle))
-        for lease, size in splits:
-            lease.split_at = self._clock
-            commands.append(SplitShard(lease.worker, lease.number, size))
-        num_idle = len(idle) - len(splits)
+        for lease, helpers in splits:
+            lease.split_at, lease.helpers = self._clock, helpers
+            count = len(lease.remaining) * helpers // (helpers + 1)
+            commands.append(SplitShard(lease.worker, lease.number, count))
         workers = self._roster.workers
-        for lease in tail.find_stragglers(leases, workers, self.pace, self._clock, num_idle):
+        for lease in tail.find_stragglers(leases, workers, self.pace, self._clock, len(idle)):
             items = tuple(lease.orphans())
-            shard = replace(lease.shard, items=items, attempt=lease.shard.attempt + 1)
             self.retries += len(items)
+            shard = replace(lease.shard, items=items, attempt=lease.shard.attempt + 1)
             lease.pair(self._start(next(iter(idle)), shard, commands))
 
     def _rescale(self, commands: list[Command]) -> None:
-        workers, waiting = self._roster.workers, self._waiting
+        workers = self._roster.workers
+        needed = self._worth_having()
+        idle = [n for n in self._roster.idle if self._clock - workers[n].free_since > _IDLE_S]
+        num_draining = sum(state.is_draining for state in workers.values())
+        for name in idle[: max(0, len(workers) - num_draining - needed)]:
+            self._roster.remove(workers[name])
+            commands.append(StopWorker(name, "not needed any more"))
+        scale = max(needed + num_draining, len(workers))  # who will go is replaced already
+        if scale != self._scale:
+            commands.append(ScaleTo(scale))
+        self._scale = scale
+
+    def _worth_having(self) -> int:
+        """Workers that the backlog is worth; while the listing goes on, it is only begun."""
+        is_full = not self._listing_ended and not self.wants_shards
+        if is_full or self._min_workers == self._max_workers:
+            return self._max_workers
         images, pixels = self._roster.remaining()
-        needed = tail.plan_scale(
-            pixels=waiting.pixels + pixels,
-            images=waiting.num_ready + len(waiting.suspects) + images,
+        return tail.plan_scale(
+            pixels=self._waiting.pixels + pixels,
+            images=len(self._waiting) + images,
             pace=self.pace,
             between=(self._min_workers, self._max_workers),
         )
-        rested = self._clock - _IDLE_S
-        idle = [name for name in self._roster.idle if workers[name].free_since < rested]
-        for name in idle[: max(0, len(workers) - needed)]:
-            self._roster.remove(workers[name])
-            commands.append(StopWorker(name, "not needed any more"))
-        scale = max(needed, len(workers))
-        if scale != self._scale:
-            self._scale = scale
-            commands.append(ScaleTo(scale))
-
-
-def _take_back(leases: Iterable[Lease], commands: list[Command]) -> None:
-    commands.extend(
-        SplitShard(lease.worker, lease.number, len(lease.remaining))
-        for lease in leases
-        if lease.remaining
-    )

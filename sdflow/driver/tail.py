@@ -9,6 +9,8 @@ from heapq import nlargest
 from math import ceil
 from typing import TYPE_CHECKING
 
+from sdflow.driver.events import SplitShard
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,8 +20,8 @@ EXPIRES_S = 60.0  # without a sign of life
 _STALL_S = 600.0  # without an ending, whatever the size
 _STALL_FACTOR = 10.0  # times what the pixels it holds should take
 _SLOW_S_PER_PX = 1e-3  # assumed while no shard has ended: a processor with the published sizes
-_WORTH_SPLITTING_S = 5.0
-_ASK_AGAIN_S = 15.0
+_WORTH_SPLITTING_S = 2.0
+_ASK_AGAIN_S = 3.0
 _STRAGGLES_S = 30.0
 _STRAGGLES_FACTOR = 3.0
 _HORIZON_S = 60.0  # a worker is worth starting for a backlog of so many seconds a worker
@@ -42,10 +44,19 @@ def find_stalled(workers: Iterable[WorkerState], pace: Pace, clock: float) -> li
     ]
 
 
+def plan_return(leases: Iterable[Lease]) -> list[SplitShard]:
+    """Orders to hand back everything whose computation has not begun."""
+    return [
+        SplitShard(lease.worker, lease.number, len(lease.remaining))
+        for lease in leases
+        if lease.remaining
+    ]
+
+
 def plan_splits(
     leases: Iterable[Lease], pace: Pace, clock: float, *, num_idle: int
 ) -> list[tuple[Lease, int]]:
-    """Which running shards should hand back how many of their images, for so many idle workers."""
+    """Which running shards should be shared with how many of so many idle workers."""
     least_px = _WORTH_SPLITTING_S * (pace.px_per_s or 1.0)
     worth = [
         lease
@@ -56,8 +67,11 @@ def plan_splits(
         and lease.twin is None
         and (lease.split_at is None or clock - lease.split_at >= _ASK_AGAIN_S)
     ]
+    if not worth or not num_idle:
+        return []
     largest = nlargest(num_idle, worth, key=lambda lease: lease.remaining_px)
-    return [(lease, ceil(len(lease.remaining) / 2)) for lease in largest]
+    helpers = max(1, num_idle // len(worth))
+    return [(lease, min(helpers, len(lease.remaining) - 1)) for lease in largest]
 
 
 def find_stragglers(
@@ -74,8 +88,7 @@ def find_stragglers(
         lease
         for lease in leases
         if clock - lease.started > _STRAGGLES_S  # cheap, and rules most out
-        and lease.twin is None
-        and lease.is_open
+        and not lease.had_twin
         and not lease.shard.is_suspect
         and clock - max(lease.started, workers[lease.worker].progressed)
         > max(_STRAGGLES_S, _STRAGGLES_FACTOR * pace.expected_s(lease.remaining_px, otherwise=0.0))

@@ -39,8 +39,9 @@ class WaitingRoom:
 
     @property
     def pixels(self) -> int:
-        """Estimated pixels of all that may go now, suspects included."""
-        return self._ready_px + sum(shard.pixels for shard in self.suspects)
+        """Estimated pixels of all that wait."""
+        delayed = sum(shard.pixels for _, _, shard in self._delayed)
+        return self._ready_px + sum(shard.pixels for shard in self.suspects) + delayed
 
     def add(self, shard: Shard, *, fresh: bool = False) -> None:
         """Let a shard wait for a worker.

@@ -9,6 +9,7 @@ import structlog
 
 from sdflow.errors import NotFoundError, WeightsError
 from sdflow.storage.location import StoreLocation, open_store
+from sdflow.worker.copying import COPY
 
 if TYPE_CHECKING:
     from sdflow.config import JobSettings
@@ -24,8 +25,8 @@ class JobWeights:
     """The weights a job runs with.
 
     Attributes:
-        name: SHA-256 of the weights, or ``bicubic``.
-        data: One-file weights to send to workers; None for bicubic.
+        name: SHA-256 of the weights, or ``bicubic``, or ``copy``.
+        data: One-file weights to send to workers; None without a network.
         tile: Most efficient tile in LR pixels; None for bicubic.
         halo: Halo in LR pixels that these weights need; None for bicubic.
         precision: What the setting means for these weights on these devices.
@@ -42,8 +43,8 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
     """Read and check the weights that ``--weights`` names, and resolve what depends on them.
 
     Args:
-        settings: ``weights`` is ``bicubic``, ``default``, a path or an ``s3://`` address. No
-            trained weights are bundled yet, so ``default`` is bicubic.
+        settings: ``weights`` is ``bicubic``, ``copy``, ``default``, a path or an ``s3://``
+            address. No trained weights are bundled yet, so ``default`` is bicubic.
         task: Direction.
         options: How to reach S3.
 
@@ -51,6 +52,8 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
         WeightsError: If they are missing, damaged or of another network.
         StorageError: If the store refuses.
     """
+    if settings.weights == COPY:
+        return JobWeights(COPY)
     if settings.weights in (BICUBIC, "default"):
         return JobWeights(BICUBIC)
     import torch

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
-from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from time import process_time
@@ -28,6 +26,7 @@ from sdflow.driver.events import (
     WorkerLost,
 )
 from sdflow.driver.state import Scheduler
+from sdflow.simulation.agenda import Agenda
 from sdflow.simulation.archive import Archive
 from sdflow.simulation.figures import Figures, Usage, peak_bytes
 from sdflow.simulation.record import Record
@@ -35,7 +34,7 @@ from sdflow.simulation.worker import SimulatedWorker
 from sdflow.work.plan import plan_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from sdflow.simulation.scenario import Scenario
 
 _SHARD_S = 40.0
 _SHARD_IMAGES = 256
@@ -44,29 +43,6 @@ _SLOWER = 3.0
 _NOTICED_S, _NODE_NOTICED_S = 1.0, 15.0
 _REPLACED_S, _NODE_REPLACED_S = 6.0, 60.0
 _STUCK_S = 7200.0  # without any ending
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What is simulated.
-
-    Attributes:
-        images: In the archive.
-        workers: That do them.
-        loss_per_hour: Share of the workers that die in an hour; half of them with their node.
-        poison: Share of images that kill whoever computes them.
-        mp_per_s: Speed of a worker; one in a hundred is three times slower.
-        median_mp: Median size of an image.
-        seed: Chooses the archive and the accidents.
-    """
-
-    images: int = 1_000_000
-    workers: int = 10_000
-    loss_per_hour: float = 0.01
-    poison: float = 0.001
-    mp_per_s: float = 8.0
-    median_mp: float = 8.0
-    seed: int = 0
 
 
 def simulate(scenario: Scenario) -> Figures:
@@ -96,9 +72,7 @@ class _Cluster:
         self._scale = scenario.workers
         self._num_starting = 0
         self._names = count(1)
-        self._now = 0.0
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self._sequence = count()
+        self._agenda = Agenda()
         self._counts: Counter[str] = Counter()
         self._scheduler_s = 0.0
         self._num_unleased = 0
@@ -112,10 +86,9 @@ class _Cluster:
         for _ in range(self._scale):
             self._start_worker(self._random.random())
         self._plan_accident()
-        self._at(1.0, self._tick)
+        self._agenda.add(1.0, self._tick)
         while not (self._scheduler.is_finished or self._gave_up):
-            self._now, _, happen = heappop(self._agenda)
-            happen()
+            self._agenda.step()
             self._plan()
             if self._now - self._progressed_at > _STUCK_S:
                 break
@@ -124,14 +97,15 @@ class _Cluster:
     def _target_px(self) -> int:
         return round(_SHARD_S * (self._scheduler.pace.px_per_s or self._px_per_s))
 
-    def _at(self, when: float, happen: Callable[[], None]) -> None:
-        heappush(self._agenda, (max(when, self._now), next(self._sequence), happen))
+    @property
+    def _now(self) -> float:
+        return self._agenda.now
 
     # What happens.
 
     def _start_worker(self, delay_s: float) -> None:
         self._num_starting += 1
-        self._at(self._now + delay_s, self._join)
+        self._agenda.add(self._now + delay_s, self._join)
 
     def _join(self) -> None:
         self._num_starting -= 1
@@ -148,7 +122,7 @@ class _Cluster:
 
     def _schedule(self, worker: SimulatedWorker) -> None:
         worker.version += 1
-        self._at(worker.due, partial(self._wake, worker, worker.version))
+        self._agenda.add(worker.due, partial(self._wake, worker, worker.version))
 
     def _wake(self, worker: SimulatedWorker, version: int) -> None:
         if version != worker.version:
@@ -169,7 +143,7 @@ class _Cluster:
     def _plan_accident(self) -> None:
         rate = self._scenario.workers * self._scenario.loss_per_hour / 3600
         if rate > 0:
-            self._at(self._now + self._random.expovariate(rate), self._accident)
+            self._agenda.add(self._now + self._random.expovariate(rate), self._accident)
 
     def _accident(self) -> None:
         alive = [worker for worker in self._workers.values() if not worker.is_dead]
@@ -181,7 +155,7 @@ class _Cluster:
     def _die(self, worker: SimulatedWorker, *, with_node: bool) -> None:
         self._end(worker)
         delay = _NODE_NOTICED_S if with_node else _NOTICED_S
-        self._at(self._now + delay, partial(self._lose, worker, with_node=with_node))
+        self._agenda.add(self._now + delay, partial(self._lose, worker, with_node=with_node))
 
     def _end(self, worker: SimulatedWorker) -> None:
         worker.is_dead = True
@@ -201,7 +175,7 @@ class _Cluster:
 
     def _tick(self) -> None:
         self._feed(TimePassed())
-        self._at(self._now + 1.0, self._tick)
+        self._agenda.add(self._now + 1.0, self._tick)
 
     def _plan(self) -> None:
         while self._scheduler.wants_shards:
@@ -271,7 +245,8 @@ class _Cluster:
 
     def _figures(self, seconds: float) -> Figures:
         dry_at, useful_s, vain_s, alive_s = self._dry or (self._now, 0.0, 0.0, 0.0)
-        places_s = self._scenario.workers * (dry_at - (self._first_ready or 0.0)) or 1.0
+        workers, began = self._scenario.workers, self._first_ready or 0.0
+        places_s = workers * (dry_at - began) or 1.0
         counts, archive, record = self._counts, self._archive, self._record
         shard_s = archive.healthy_px / max(1, counts["shards"]) / self._px_per_s
         vain_px = self._usage.vain_px
@@ -287,6 +262,7 @@ class _Cluster:
             events_per_s=counts["events"] / self._scheduler_s,
             peak_mb=(peak_bytes() - self._base_bytes) / 1e6,
             utilization=useful_s / places_s,
+            utilization_all=self._usage.useful_s / (workers * (self._now - began) or 1.0),
             computed_in_vain=vain_s / places_s,
             restarting=1 - alive_s / places_s,
             shards=counts["shards"],

@@ -24,8 +24,9 @@ class Figures:
             takes: scheduler, planner and simulated workers.
         utilization: Share of the workers' places times seconds that went into images that
             counted, from the first ready worker until the last planned shard was leased.
-        computed_in_vain: The same, into images that were lost or done twice.
-        restarting: The same, from deaths until the replacements were ready.
+        utilization_all: The same, tail included.
+        computed_in_vain: Share until the tail that went into images that were lost or done twice.
+        restarting: Share until the tail that passed from deaths until the replacements were ready.
         shards: Planned.
         shard_s: Seconds of computation of a mean one.
         tail_s: From when the last planned shard was leased to the end.
@@ -50,6 +51,7 @@ class Figures:
     events_per_s: float
     peak_mb: float
     utilization: float
+    utilization_all: float
     computed_in_vain: float
     restarting: float
     shards: int

@@ -5,6 +5,7 @@ A job keeps its own files below ``_sdflow/`` in the destination; outputs mirror 
 
 from __future__ import annotations
 
+import re
 from posixpath import splitext
 
 JOB_FOLDER = "_sdflow"
@@ -12,9 +13,13 @@ JOB_PREFIX = f"{JOB_FOLDER}/"
 JOB_KEY = f"{JOB_PREFIX}job.json"
 MANIFEST_PREFIX = f"{JOB_PREFIX}manifest/"
 LEDGER_PREFIX = f"{JOB_PREFIX}ledger/"
+LEASE_PREFIX = f"{JOB_PREFIX}lease/"
+CLAIMS_PREFIX = f"{JOB_PREFIX}claims/"
 DEAD_LETTER_KEY = f"{JOB_PREFIX}deadletter.jsonl"
 SUMMARY_KEY = f"{JOB_PREFIX}summary.json"
 REPORT_KEY = f"{JOB_PREFIX}report.html"
+
+_OWNER = re.compile(rf"{LEASE_PREFIX}owner-([0-9]{{8}})\.json")
 
 
 def manifest_key(part: int) -> str:
@@ -29,6 +34,40 @@ def ledger_key(name: str) -> str:
     if not name or "/" in name:
         raise ValueError(f"{name!r} is not a name for a part of the ledger")
     return f"{LEDGER_PREFIX}{name}.jsonl.gz"
+
+
+def lease_key(epoch: int) -> str:
+    """Key of the lease of a job's owner, the epochs counted from 1; names sort like numbers."""
+    if not 0 < epoch < 100_000_000:
+        raise ValueError(f"epoch {epoch} is not in [1, 100000000)")
+    return f"{LEASE_PREFIX}owner-{epoch:08d}.json"
+
+
+def lease_epoch(key: str) -> int | None:
+    """The epoch that :func:`lease_key` made a key of; None for any other key."""
+    match = _OWNER.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def join_key(driver: str) -> str:
+    """Key of the lease of a driver that has joined the owner."""
+    if not driver or "/" in driver:
+        raise ValueError(f"{driver!r} is not a name for a driver")
+    return f"{LEASE_PREFIX}join-{driver}.json"
+
+
+def claims_prefix(block: str) -> str:
+    """What the keys of all claims to one block of the listing begin with."""
+    if not block or "/" in block:
+        raise ValueError(f"{block!r} is not a name for a block")
+    return f"{CLAIMS_PREFIX}{block}/"
+
+
+def claim_key(block: str, number: int) -> str:
+    """Key of one claim to a block, counted from 1; the names sort like the numbers."""
+    if not 0 < number < 100_000:
+        raise ValueError(f"claim {number} is not in [1, 100000)")
+    return f"{claims_prefix(block)}{number:05d}"
 
 
 def is_job_key(key: str) -> bool:

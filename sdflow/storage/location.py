@@ -32,6 +32,8 @@ class S3Options:
         max_connections: Most connections of one store at once.
         max_attempts: Attempts of the SDK at one request, the first included.
         read_timeout_s: Longest silence of a server that is waited out.
+        patience_s: How long, about, the store keeps trying while the service is overloaded, broken
+            or away, after the SDK has given up; 0 leaves that to whoever uses the store.
     """
 
     endpoint_url: str | None = None
@@ -41,6 +43,7 @@ class S3Options:
     max_connections: int = 16
     max_attempts: int = 5
     read_timeout_s: float = 60.0
+    patience_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

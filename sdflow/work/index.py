@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,6 @@ from sdflow.work.ledger import decode_lines, encode_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
     from types import TracebackType
 
     from sdflow.work.ledger import LedgerLine
@@ -92,10 +94,17 @@ class LedgerIndex:
         for body in self.bodies(failed_only=failed_only):
             yield from decode_lines(body, source="index")
 
-    def outputs(self) -> Iterator[tuple[str, str]]:
-        """Names of all results with their image's key, by name."""
-        for name, key in self._database.execute("SELECT name, key FROM output ORDER BY name"):
-            yield _shown(name), _shown(key)
+    def outputs(self) -> Iterator[tuple[str, LedgerLine]]:
+        """Names that results were ever given, with the newest line of their image, by name.
+
+        That line may name other results by now. Nothing may be added meanwhile.
+        """
+        rows = self._database.execute(
+            "SELECT name, body FROM output JOIN line ON line.key = output.key ORDER BY name"
+        )
+        for name, body in rows:
+            for line in decode_lines(body.encode(), source="index"):
+                yield _shown(name), line
 
     def claim(self, output_key: str, key: str) -> bool:
         """Reserve an output name for an image; False if it belongs to another one."""
@@ -141,6 +150,16 @@ class LedgerIndex:
         """This run's dead letters as JSON lines, by key."""
         rows = self._database.execute("SELECT body FROM dead ORDER BY key")
         return b"".join(body.encode() + b"\n" for (body,) in rows)
+
+
+@contextmanager
+def scratch_index(*, knows_outputs: bool) -> Iterator[LedgerIndex]:
+    """An empty index in a temporary folder, for the length of a block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sdflow-") as folder,
+        LedgerIndex(Path(folder) / "ledger.sqlite", knows_outputs=knows_outputs) as index,
+    ):
+        yield index
 
 
 def _stored(text: str) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sdflow.errors import SdflowError, TooLargeError
-from sdflow.images.codec import decode, encode, peek
+from sdflow.images import codec
 from sdflow.work.ledger import Output, dead_letter_line
 from sdflow.work.names import result_format, result_key
 from sdflow.work.shard import WorkItem
@@ -21,7 +22,7 @@ from sdflow.worker.upload import NOT_DONE, NotDone, Upload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdflow.images.formats import DecodedImage, ImageFormat, Metadata, Pixels
+    from sdflow.images.formats import DecodedImage, ImageFormat, ImageInfo, Metadata, Pixels
     from sdflow.storage.store import Store
     from sdflow.work.parameters import PixelParameters
     from sdflow.work.shard import Shard
@@ -40,6 +41,34 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a pipeline takes in.
+
+    Attributes:
+        max_pixels: Sources with more are refused.
+        budget_px: Pixels that may be decoded and waiting, and again finished and not yet uploaded.
+    """
+
+    max_pixels: int
+    budget_px: int = 64_000_000
+
+
+class Codec(Protocol):
+    """Files to pixels and back; see ``images.codec``."""
+
+    def peek(self, data: bytes, *, key: str) -> ImageInfo:
+        """What the header says."""
+
+    def decode(self, data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
+        """Pixels and what is around them."""
+
+    def encode(
+        self, pixels: Pixels, metadata: Metadata, *, format: ImageFormat, quality: int, key: str
+    ) -> bytes:
+        """A whole file."""
+
+
 class Pipeline:
     """Does shards of images: reads from one store and writes to another.
 
@@ -52,8 +81,8 @@ class Pipeline:
         target: Where results go.
         engine: Does the pixels; called by one thread at a time.
         parameters: Everything that changes them.
-        max_pixels: Sources with more are refused.
-        budget_px: Pixels that may be decoded and waiting, and again finished and not yet uploaded.
+        bounds: How much is taken in.
+        codec: Reads and writes files.
     """
 
     def __init__(
@@ -62,18 +91,18 @@ class Pipeline:
         target: Store,
         engine: Engine,
         parameters: PixelParameters,
-        *,
-        max_pixels: int,
-        budget_px: int = 64_000_000,
+        bounds: Bounds,
+        codec: Codec = codec,
     ) -> None:
         self._source = source
         self._target = target
+        self._codec = codec
         self._drawer = Drawer(engine)
         self._parameters = parameters
-        self._max_pixels = max_pixels
-        self._budget_px = budget_px
-        self._decoded_px = PixelBudget(budget_px)
-        self._finished_px = PixelBudget(budget_px)
+        self._max_pixels = bounds.max_pixels
+        self._budget_px = bounds.budget_px
+        self._decoded_px = PixelBudget(bounds.budget_px)
+        self._finished_px = PixelBudget(bounds.budget_px)
         self._fetchers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="fetch")
         self._writers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="write")
 
@@ -149,10 +178,10 @@ class Pipeline:
                 item=item.key,
             )
         data = self._source.get(item.key, if_match=item.etag)
-        pixels = min(peek(data, key=item.key).num_pixels, self._max_pixels)
+        pixels = min(self._codec.peek(data, key=item.key).num_pixels, self._max_pixels)
         self._decoded_px.acquire(pixels)
         try:
-            return decode(data, key=item.key, max_pixels=self._max_pixels)
+            return self._codec.decode(data, key=item.key, max_pixels=self._max_pixels)
         except BaseException:
             self._decoded_px.release(pixels)
             raise
@@ -251,7 +280,7 @@ class Pipeline:
         self._finished_px.release(pixels)
 
     def _write(self, key: str, pixels: Pixels, metadata: Metadata, source: ImageFormat) -> Output:
-        data = encode(
+        data = self._codec.encode(
             pixels,
             metadata,
             format=result_format(source, self._parameters.format),

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from sdflow.images import codec
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.work.parameters import PixelParameters
+from sdflow.worker.copying import COPY, CopyCodec, CopyEngine
 from sdflow.worker.limits import Limits
 from sdflow.worker.outbox import Outbox
-from sdflow.worker.pipeline import IO_THREADS, Pipeline
+from sdflow.worker.pipeline import IO_THREADS, Bounds, Pipeline
 from sdflow.worker.report import Ending, Progress, Retry
 
 if TYPE_CHECKING:
@@ -67,13 +69,15 @@ class Worker:
         self._known: set[int] = set()
         self._held: dict[int, HeldShard[Any]] = {}
         self._threads = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="shard")
-        engine = self._load_engine(spec, weights)
+        copies = spec.parameters.weights == COPY
+        engine = CopyEngine() if copies else self._load_engine(spec, weights)
         self._pipeline = Pipeline(
             _open(spec.source),
             _open(spec.target),
             engine,
             spec.parameters,
-            max_pixels=spec.max_pixels,
+            Bounds(spec.max_pixels),
+            CopyCodec() if copies else codec,
         )
 
     def start(self, lease: int, shard: Shard) -> None:

@@ -56,13 +56,13 @@ _CRASHED = "a worker died or hung 2 times while it had this image alone"
 
 
 @given(size=st.integers(2, 64))
-def test_suspects_are_parted_into_up_to_eight_of_about_the_same_size(size: int) -> None:
+def test_suspects_are_parted_into_up_to_sixteen_of_about_the_same_size(size: int) -> None:
     whole = shard(_MANY[:size])
     parts, dead = after_loss(whole, whole.items, with_node=False, was_alone=True)
     sizes = [len(part.items) for part in parts]
     assert dead == []
-    assert 2 <= len(parts) <= 8
-    assert max(sizes) == -(-size // 8)
+    assert 2 <= len(parts) <= 16
+    assert max(sizes) == -(-size // 16)
     assert sum((part.items for part in parts), ()) == whole.items
     assert all(
         part == replace(whole, items=part.items, attempt=2, is_suspect=True) for part in parts

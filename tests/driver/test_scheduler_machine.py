@@ -201,7 +201,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def no_image_is_tried_for_ever(self) -> None:
         most = MAX_FAILURES + MAX_LOSSES + _DEPTH + MAX_KILLS
         for key, num_starts in self.world.starts.items():
-            assert num_starts - self.world.excuses[key] <= most
+            assert num_starts <= 2 * (most + self.world.excuses[key])  # 2: all may have a twin
 
     @invariant()
     def the_end_is_honest(self) -> None:
@@ -261,4 +261,4 @@ def _pick(index: int, names: Iterable[str]) -> str | None:
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase
-TestSchedulerMachine.settings = settings(max_examples=200, stateful_step_count=60)
+TestSchedulerMachine.settings = settings(max_examples=250, stateful_step_count=60)

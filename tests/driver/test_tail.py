@@ -17,7 +17,6 @@ from sdflow.driver.events import (
     ShardPlanned,
     SplitShard,
     StartShard,
-    StopRequested,
     StopWorker,
     TimePassed,
     WorkerDraining,
@@ -27,7 +26,7 @@ from sdflow.driver.events import (
 from sdflow.driver.leases import Pace
 from sdflow.driver.state import Scheduler
 from sdflow.driver.tail import plan_scale
-from tests.driver.script import back, done, failed, idle_time, item, play, shard, starts
+from tests.driver.script import back, done, failed, idle_time, play, shard, starts
 
 if TYPE_CHECKING:
     from sdflow.driver.events import Command, Event
@@ -130,6 +129,12 @@ def test_stalled_worker_is_known_by_the_pace_of_all_once_there_is_one() -> None:
     assert _STALLED in play(scheduler, idle_time(800, 805, "w"))
 
 
+def test_worker_that_ends_an_image_now_and_then_is_not_stalled() -> None:
+    scheduler = _holding(100)
+    play(scheduler, [*idle_time(0, 590, "w"), (Progressed("w", done(1, "a")), 590)])
+    assert play(scheduler, idle_time(590, 1190, "w")) == []
+
+
 def _tail(keys: str = "abcdef", pixels: int = 100) -> tuple[Scheduler, list[Command]]:
     """Two workers, listing ended, ten pixels a second; at 10 s one of them is idle."""
     scheduler = Scheduler(min_workers=2, max_workers=2)
@@ -148,16 +153,34 @@ def _tail(keys: str = "abcdef", pixels: int = 100) -> tuple[Scheduler, list[Comm
 
 def test_largest_running_shard_is_split_for_an_idle_worker_and_not_asked_again_at_once() -> None:
     scheduler, commands = _tail("abcde")
-    assert commands == [SplitShard("w", 1, 3)]
-    assert play(scheduler, idle_time(10, 20, "w", "v")) == []
-    assert play(scheduler, idle_time(20, 25, "w", "v")) == [SplitShard("w", 1, 3)]
-    assert play(scheduler, [(Progressed("w", back(1, "edc")), 26)]) == [
-        StartShard("v", 3, shard("edc"))
+    assert commands == [SplitShard("w", 1, 2)]
+    assert play(scheduler, [(TimePassed(), 12)]) == []
+    assert play(scheduler, [(TimePassed(), 13)]) == [SplitShard("w", 1, 2)]
+    assert play(scheduler, [(Progressed("w", back(1, "ed")), 14)]) == [
+        StartShard("v", 3, shard("ed"))
     ]
 
 
-@pytest.mark.parametrize(("keys", "pixels"), [("a", 1000), ("ab", 10)])
-def test_shard_of_one_image_or_of_a_few_seconds_is_not_split(keys: str, pixels: int) -> None:
+def test_one_shard_is_shared_with_all_that_are_idle() -> None:
+    scheduler = Scheduler(min_workers=4, max_workers=4)
+    script: list[tuple[Event, float]] = [
+        (WorkerJoined("w"), 0),
+        (ShardPlanned(shard("abcdefgh")), 0),
+        (ListingEnded(), 0),
+        *((WorkerJoined(worker), 1.0) for worker in ("x", "y", "z")),
+        (TimePassed(), 1),
+        (Progressed("w", back(1, "hgfedc")), 2),
+    ]
+    assert play(scheduler, script)[1:] == [
+        SplitShard("w", 1, 6),
+        StartShard("x", 2, shard("hg")),
+        StartShard("y", 3, shard("fe")),
+        StartShard("z", 4, shard("dc")),
+    ]
+
+
+@pytest.mark.parametrize(("keys", "pixels"), [("a", 1000), ("ab", 9)])
+def test_shard_of_one_image_or_of_a_second_is_not_split(keys: str, pixels: int) -> None:
     assert _tail(keys, pixels)[1] == []
 
 
@@ -204,7 +227,6 @@ def test_first_of_twins_counts_and_the_other_is_asked_to_hand_back(
     ]
     assert scheduler.is_finished  # whatever the loser still does
     assert play(scheduler, [(Progressed(loser, done(asked, "a")), 101)]) == []
-    assert scheduler.is_finished
 
 
 def test_twins_that_each_did_a_part_are_done_together() -> None:
@@ -228,6 +250,12 @@ def test_loss_of_one_twin_loses_nothing_and_repeats_nothing(
     assert scheduler.is_finished
 
 
+def test_loss_of_the_one_that_has_lost_the_race_brings_nothing_back() -> None:
+    scheduler = _twins()
+    play(scheduler, [(Progressed("v", done(3, "a")), 100)])
+    assert play(scheduler, [(WorkerLost("w"), 101), *idle_time(101, 120, "v")]) == []
+
+
 def test_loss_of_both_twins_brings_the_image_back_once() -> None:
     scheduler = _twins()
     script: list[tuple[Event, float]] = [
@@ -246,7 +274,7 @@ def test_failure_of_one_twin_is_nothing_while_the_other_runs() -> None:
         *idle_time(100, 110, "w", "v"),
         (Progressed("v", failed(3, "a")), 110),
     ]
-    assert play(scheduler, script) == []
+    assert play(scheduler, script) == []  # w has failed already: it is not asked once more
     assert not scheduler.is_finished
     again = replace(shard("a", attempt=3), failures=1)
     assert play(scheduler, idle_time(110, 115, "w", "v")) == [StartShard("w", 4, again)]
@@ -256,7 +284,6 @@ def test_twin_that_has_lost_does_not_get_a_twin_of_nothing() -> None:
     scheduler = _twins()
     play(scheduler, [(Progressed("v", done(3, "a")), 100)])
     assert play(scheduler, idle_time(100, 500, "w", "v")) == []
-    assert scheduler.is_finished
 
 
 def test_scale_follows_the_backlog_and_goes_back_to_the_fewest() -> None:
@@ -265,29 +292,57 @@ def test_scale_follows_the_backlog_and_goes_back_to_the_fewest() -> None:
         (WorkerJoined("w1"), 0),
         (ShardPlanned(shard("a")), 0),
         (TimePassed(), 1),
-        *((ShardPlanned(shard(key)), 1.0) for key in "bcde"),
+        *((ShardPlanned(shard(key)), 1.0) for key in "bcd"),
+        (ShardPlanned(shard("e", 100_000)), 1.0),
         (TimePassed(), 2),
         (WorkerJoined("w2"), 3),
         (WorkerJoined("w3"), 3),
         (ListingEnded(), 3),
         *((Progressed("w1", done(lease, key)), 8.0) for lease, key in ((1, "a"), (2, "b"))),
     ]
-    leases = [(1, "a", "w1"), (2, "b", "w1"), (3, "c", "w2"), (4, "d", "w3"), (5, "e", "w2")]
+    leases = [(1, "a", "w1"), (2, "b", "w1"), (3, "c", "w2"), (4, "d", "w2"), (5, "e", "w3")]
+    sizes = {"e": 100_000}
     assert play(scheduler, begin) == [
         *(StartShard(worker, lease, shard(key)) for lease, key, worker in leases[:2]),
         ScaleTo(3),
-        *(StartShard(worker, lease, shard(key)) for lease, key, worker in leases[2:]),
+        *(
+            StartShard(worker, lease, shard(key, sizes.get(key, 100)))
+            for lease, key, worker in leases[2:]
+        ),
         RecordEndings(done(1, "a")),
         RecordEndings(done(2, "b")),
     ]
-    unneeded = StopWorker("w1", "not needed any more")
-    assert play(scheduler, idle_time(8, 18, "w1", "w2", "w3")) == []
-    assert play(scheduler, idle_time(18, 23, "w1", "w2", "w3")) == [unneeded, ScaleTo(2)]
-    ended: list[tuple[Event, float]] = [
-        (Progressed("w3", done(4, "d")), 24),
-        (Progressed("w2", done(3, "c") + done(5, "e")), 24),
-        *idle_time(24, 60, "w2", "w3"),
+    unneeded = "not needed any more"
+    assert play(scheduler, idle_time(8, 30, "w1", "w2", "w3")) == []
+    play(scheduler, [(Progressed("w2", done(3, "c") + done(4, "d")), 30)])
+    rest = play(scheduler, idle_time(30, 130, "w1", "w2", "w3"))
+    assert rest == [StopWorker("w1", unneeded), ScaleTo(2), StopWorker("w2", unneeded), ScaleTo(1)]
+
+
+def test_worker_whose_node_will_go_is_replaced_before_it_has_gone() -> None:
+    scheduler = Scheduler(min_workers=2, max_workers=2)
+    script: list[tuple[Event, float]] = [
+        *((WorkerJoined(worker), 0.0) for worker in ("w1", "w2")),
+        *((ShardPlanned(shard(key)), 0.0) for key in "ab"),
+        (WorkerDraining("w1"), 1),
+        (TimePassed(), 2),
+        (Progressed("w1", done(1, "a")), 3),
+        (TimePassed(), 4),
     ]
-    assert play(scheduler, ended)[-2:] == [StopWorker("w3", "not needed any more"), ScaleTo(1)]
-    assert item("a").pixels == 100
-    assert play(scheduler, [(StopRequested(), 61)]) == []
+    assert play(scheduler, script)[2:] == [
+        SplitShard("w1", 1, 1),
+        ScaleTo(3),
+        RecordEndings(done(1, "a")),
+        StopWorker("w1", "drained"),
+        ScaleTo(2),
+    ]
+
+
+def test_all_workers_are_wanted_while_the_listing_brings_more_than_they_take() -> None:
+    scheduler = Scheduler(min_workers=1, max_workers=4)
+    play(scheduler, [(WorkerJoined("w"), 0), (ShardPlanned(shard("a")), 0)])
+    play(scheduler, [(Progressed("w", done(1, "a")), 1)])  # so fast that one could do it all
+    names = iter("bcdefghij")
+    while scheduler.wants_shards:
+        play(scheduler, [(ShardPlanned(shard(next(names))), 1)])
+    assert play(scheduler, [(TimePassed(), 2)]) == [ScaleTo(4)]

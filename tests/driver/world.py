@@ -115,7 +115,7 @@ class World:
             case GiveUp():
                 self.has_given_up = True
             case ScaleTo(workers):
-                assert 1 <= workers <= MOST_WORKERS
+                assert 1 <= workers <= MOST_WORKERS + len(self.workers)  # some are replaced early
 
     def _lease(self, worker: str, lease: int, shard: Shard, *, may_be_twin: bool) -> None:
         assert shard.items
@@ -131,7 +131,6 @@ class World:
         assert len(twins) <= may_be_twin, "leased twice"
         assert not (twins and holder.told), "a twin on a busy worker"
         self.starts.update(keys)
-        self.excuses.update(keys if twins else ())
         self.seen["twins"] += len(twins)
         holder.told[lease] = shard, keys
         holder.pending[lease] = list(shard.items)

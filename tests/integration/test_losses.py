@@ -21,30 +21,10 @@ from sdflow.storage.location import StoreLocation
 from sdflow.work.shard import Shard
 from sdflow.worker.worker import WorkerSpec
 from tests.integration.photos import photos, results, run, write_folder
+from tests.integration.processes import worker_processes
 from tests.worker.bench import PARAMETERS
 
 pytestmark = pytest.mark.ray
-
-
-def _workers() -> list[int]:
-    """Actors whose processes descend from this one."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if status.read_bytes().startswith(b"ray::Worker") and _is_ours(status.parent.name):
-                found.append(int(status.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def _is_ours(pid: str) -> bool:
-    while pid not in ("0", "1"):
-        if pid == str(os.getpid()):
-            return True
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        pid = stat.rpartition(")")[2].split()[1]  # the parent
-    return False
 
 
 @contextmanager
@@ -56,7 +36,7 @@ def _killing_one_worker(target: LocalStore) -> Iterator[list[int]]:
     def watch() -> None:
         while not over.wait(0.02):
             made = any(not info.key.startswith("_sdflow") for info in target.list())
-            if made and (workers := _workers()):
+            if made and (workers := worker_processes()):
                 os.kill(workers[0], signal.SIGKILL)
                 killed.append(workers[0])
                 return

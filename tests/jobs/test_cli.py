@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from jobs.cli import main
 from sdflow.model.checkpoint import encode_safetensors
 from tests.integration.photos import photos, write_folder
 from tests.model.seeded import TINY, official_files, seeded_model
 from tests.servers.fixtures import Bucket
+
+
+@pytest.fixture(autouse=True)
+def usual_logs() -> Iterator[None]:
+    """The command's logs go to what pytest took for stderr meanwhile; later ones must not."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -49,6 +58,11 @@ def _fails(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
         (["upscale", "a", "a/b"], "choose a DST outside of SRC"),
         (["upscale", "s3://b/a/c", "s3://b/a"], "overlap"),
         (["weights", "info"], "required: path"),
+        (["status"], "DST is missing"),
+        (["status", "a", "--regoin", "x"], "unknown argument --regoin: did you mean --region?"),
+        (["retry", "a", "--tau", "0.5"], "unknown argument --tau"),
+        (["verify", "a", "--repiar"], "unknown argument --repiar: did you mean --repair?"),
+        (["verify", "ftp://a"], "unknown scheme 'ftp://'"),
     ],
 )
 def test_wrong_usage_ends_with_2(
@@ -104,6 +118,16 @@ def test_wrong_bucket_and_credentials_end_with_1(
     assert "no credentials were found" in _fails(["upscale", place, "b", *reach], 1, capsys)
 
 
+@pytest.mark.parametrize("command", ["status", "retry", "verify"])
+def test_destination_without_a_job_ends_with_1(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = _fails([command, str(tmp_path)], 1, capsys)
+    assert f"there is no job in {tmp_path}: _sdflow/job.json is missing" in message
+    assert "does not exist" in _fails([command, str(tmp_path / "no")], 1, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_are_described_and_converted_both_ways(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,11 +159,15 @@ def test_only_published_sizes_convert_to_official_files(
 def test_help_of_every_command_has_an_example_or_a_line_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for command in ([], ["upscale"], ["downscale"], ["demo"], ["weights"], ["weights", "convert"]):
+    with_example = ("upscale", "downscale", "status", "retry", "verify")
+    others: tuple[list[str], ...] = ([], ["demo"], ["weights"], ["weights", "convert"])
+    for command in (*others, *([name] for name in with_example)):
         with pytest.raises(SystemExit) as ended:
             main([*command, "--help"])
         assert ended.value.code == 0
-        assert "usage: sdflow" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert "usage: sdflow" in text
+        assert command in others or f"example:\n  sdflow {command[0]} " in text
 
 
 def test_the_installed_command_answers() -> None:

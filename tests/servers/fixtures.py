@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,9 +67,20 @@ def _run_script(*arguments: str) -> None:
     subprocess.run([_SCRIPT, *arguments], env=environment, check=True)  # noqa: S603 - our own script
 
 
+@contextmanager
+def gateway(folder: Path) -> Iterator[RadosGateway]:
+    """A radosgw of its own, below a folder that does not exist yet."""
+    port = free_port()
+    try:
+        _run_script("start", str(folder), str(port))
+        yield RadosGateway(f"http://127.0.0.1:{port}")
+    finally:
+        _run_script("stop", str(folder))
+
+
 @pytest.fixture(scope="session")
 def rgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadosGateway]:
-    """A radosgw of its own for the test run; skips where Ceph is not installed.
+    """A radosgw for the test run; skips where Ceph is not installed.
 
     With REQUIRE_S3=1 in the environment, a missing Ceph is a failure.
     """
@@ -78,12 +90,8 @@ def rgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadosGateway]:
         if os.environ.get("REQUIRE_S3") == "1":
             pytest.fail(f"REQUIRE_S3=1, but {reason}")
         pytest.skip(reason)
-    folder, port = tmp_path_factory.mktemp("rgw") / "run", free_port()
-    try:
-        _run_script("start", str(folder), str(port))
-        yield RadosGateway(f"http://127.0.0.1:{port}")
-    finally:
-        _run_script("stop", str(folder))
+    with gateway(tmp_path_factory.mktemp("rgw") / "run") as running:
+        yield running
 
 
 @pytest.fixture

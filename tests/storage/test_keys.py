@@ -64,6 +64,38 @@ def test_a_jobs_own_keys() -> None:
     assert keys.REPORT_KEY == "_sdflow/report.html"
 
 
+def test_keys_of_leases_and_claims() -> None:
+    assert keys.lease_key(1) == "_sdflow/lease/owner-00000001.json"
+    assert keys.join_key("3f") == "_sdflow/lease/join-3f.json"
+    assert keys.claim_key("b0", 12) == "_sdflow/claims/b0/00012"
+    assert keys.claim_key("b0", 12).startswith(keys.claims_prefix("b0"))
+    assert all(key.startswith(keys.LEASE_PREFIX) for key in (keys.lease_key(7), keys.join_key("a")))
+    assert keys.claims_prefix("b0").startswith(keys.CLAIMS_PREFIX)
+
+
+@given(st.integers(1, 99_999_999), st.integers(1, 99_999_999))
+def test_leases_sort_like_their_epochs_and_tell_them(a: int, b: int) -> None:
+    assert (keys.lease_key(a) < keys.lease_key(b)) == (a < b)
+    assert keys.lease_epoch(keys.lease_key(a)) == a
+    assert keys.lease_epoch(keys.join_key(str(a))) is None
+
+
+@pytest.mark.parametrize("number", [-1, 0, 100_000_000])
+def test_epochs_and_claims_count_from_one_and_keep_their_order(number: int) -> None:
+    with pytest.raises(ValueError, match="epoch"):
+        keys.lease_key(number)
+    with pytest.raises(ValueError, match="claim"):
+        keys.claim_key("b0", number)
+
+
+@pytest.mark.parametrize("name", ["", "a/b"])
+def test_drivers_and_blocks_have_names_without_folders(name: str) -> None:
+    with pytest.raises(ValueError, match="driver"):
+        keys.join_key(name)
+    with pytest.raises(ValueError, match="block"):
+        keys.claim_key(name, 1)
+
+
 def test_a_jobs_own_keys_are_recognised_at_any_depth() -> None:
     own = [keys.JOB_KEY, keys.manifest_key(3), keys.ledger_key("x"), "older/_sdflow/parts/a.png"]
     others = ["a.png", "_sdflow.png", "a_sdflow/b.png", "_sdflows/b.png"]

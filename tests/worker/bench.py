@@ -15,7 +15,7 @@ from sdflow.work.parameters import PixelParameters
 from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.drawing import Engine
-from sdflow.worker.pipeline import Pipeline
+from sdflow.worker.pipeline import Bounds, Pipeline
 from sdflow.worker.report import Ending, Retry, Totals
 
 PARAMETERS = PixelParameters(
@@ -96,7 +96,7 @@ class Bench:
         attempt: int = 1,
     ) -> Outcome:
         pipeline = Pipeline(
-            self.source, self.target, engine or BicubicEngine(), parameters, max_pixels=10_000
+            self.source, self.target, engine or BicubicEngine(), parameters, Bounds(10_000)
         )
         try:
             return run(pipeline, Shard(items, attempt=attempt))

@@ -12,7 +12,7 @@ from sdflow.images.formats import Pixels
 from sdflow.storage.memory import MemoryStore
 from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
-from sdflow.worker.pipeline import IO_THREADS, Pipeline
+from sdflow.worker.pipeline import IO_THREADS, Bounds, Pipeline
 from sdflow.worker.report import Ending
 from tests.worker.bench import PARAMETERS, Bench, Outcome, image_bytes, run
 
@@ -89,7 +89,7 @@ def test_fetching_waits_for_the_engine_and_the_engine_has_one_caller() -> None:
         key, data = f"{index}.png", image_bytes("L", (100, 100), "PNG", seed=index)
         items.append(WorkItem(key, source.put(key, data), len(data)))
     watcher = _Watcher(source)
-    pipeline = Pipeline(source, target, watcher, PARAMETERS, max_pixels=10_000, budget_px=20_000)
+    pipeline = Pipeline(source, target, watcher, PARAMETERS, Bounds(10_000, 20_000))
     with ThreadPoolExecutor(2) as threads:  # two shards at once, as in an actor
         shards = [Shard(tuple(items[:30])), Shard(tuple(items[30:]))]
         reports = list(threads.map(lambda shard: run(pipeline, shard), shards))
@@ -125,8 +125,7 @@ def test_pixels_of_images_that_failed_are_not_kept_until_the_shard_ends() -> Non
         target,
         keeper,
         replace(PARAMETERS, format="webp"),
-        max_pixels=10_000,
-        budget_px=2 * 16 * 4100,
+        Bounds(10_000, 2 * 16 * 4100),
     )
     report = run(pipeline, Shard(tuple(items)))
     pipeline.close()
@@ -154,7 +153,7 @@ def test_images_that_are_handed_back_are_not_computed_and_free_their_room() -> N
     data = image_bytes("L", (100, 100), "PNG")
     items = tuple(WorkItem(f"{n}.png", source.put(f"{n}.png", data), len(data)) for n in range(40))
     gate, endings = _Gate(), list[Ending]()
-    pipeline = Pipeline(source, target, gate, PARAMETERS, max_pixels=10_000, budget_px=20_000)
+    pipeline = Pipeline(source, target, gate, PARAMETERS, Bounds(10_000, 20_000))
     held = pipeline.hold(1, Shard(items))
     thread = Thread(target=pipeline.work, args=(held, endings.append))
     thread.start()
@@ -174,7 +173,7 @@ def test_no_more_than_what_waits_can_be_handed_back() -> None:
     data = image_bytes("L", (9, 9), "PNG")
     items = tuple(WorkItem(f"{n}.png", source.put(f"{n}.png", data), len(data)) for n in range(4))
     gate, endings = _Gate(), list[Ending]()
-    pipeline = Pipeline(source, target, gate, PARAMETERS, max_pixels=10_000)
+    pipeline = Pipeline(source, target, gate, PARAMETERS, Bounds(10_000))
     held = pipeline.hold(1, Shard(items))
     thread = Thread(target=pipeline.work, args=(held, endings.append))
     thread.start()

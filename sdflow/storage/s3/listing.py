@@ -9,32 +9,35 @@ from sdflow.storage.s3.errors import translating
 from sdflow.storage.store import ObjectInfo, key_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import (
         HeadObjectOutputTypeDef,
         ListObjectsV2OutputTypeDef,
-        ListObjectsV2RequestPaginateTypeDef,
+        ListObjectsV2RequestTypeDef,
     )
 
     from sdflow.storage.s3.errors import S3Place
+
+    Retry = Callable[[Callable[[], ListObjectsV2OutputTypeDef]], ListObjectsV2OutputTypeDef]
 
 _ARCHIVES = ("DEEP_ARCHIVE", "GLACIER")
 
 
 def pages(
-    client: S3Client, place: S3Place, prefix: str, *, delimiter: str = ""
+    client: S3Client, place: S3Place, prefix: str, *, retry: Retry, delimiter: str = ""
 ) -> Iterator[ListObjectsV2OutputTypeDef]:
     """Yield the pages of a listing, one request each.
 
     Args:
         client: Sends the requests.
+        retry: Asks for a page, again if need be.
         place: Where to; its prefix comes before ``prefix``.
         prefix: What the keys begin with.
         delimiter: "/" to list one folder, "" to list all below it.
     """
-    request: ListObjectsV2RequestPaginateTypeDef = {
+    request: ListObjectsV2RequestTypeDef = {
         "Bucket": place.bucket,
         "Prefix": place.prefix + prefix,
     }
@@ -42,13 +45,17 @@ def pages(
         request["Delimiter"] = delimiter
     if is_aws(place.endpoint) and not place.bucket.endswith("--x-s3"):  # others may refuse it
         request["OptionalObjectAttributes"] = ["RestoreStatus"]
-    answers = iter(client.get_paginator("list_objects_v2").paginate(**request))
-    while True:
+
+    def ask() -> ListObjectsV2OutputTypeDef:
         with translating(place):
-            page = next(answers, None)
-        if page is None:
-            return
+            return client.list_objects_v2(**request)
+
+    while True:
+        page = retry(ask)
         yield page
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def objects_in(page: ListObjectsV2OutputTypeDef, place: S3Place) -> Iterator[ObjectInfo]:

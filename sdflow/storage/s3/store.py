@@ -7,7 +7,10 @@ import mimetypes
 import re
 import secrets
 from base64 import b64encode
+from dataclasses import replace
+from functools import partial
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,8 +22,9 @@ from sdflow.errors import (
     InvalidKeyError,
     NotFoundError,
     PreconditionError,
+    TransientStorageError,
 )
-from sdflow.storage.backoff import Backoff
+from sdflow.storage.backoff import Backoff, Result
 from sdflow.storage.location import folder_prefix
 from sdflow.storage.s3.client import connect
 from sdflow.storage.s3.errors import (
@@ -35,7 +39,7 @@ from sdflow.storage.s3.listing import described, entries_in, objects_in, pages, 
 from sdflow.storage.store import ObjectInfo, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mypy_boto3_s3.type_defs import (
         GetObjectOutputTypeDef,
@@ -76,6 +80,11 @@ class S3Store:
         self._bucket = bucket
         self._prefix = folder_prefix(prefix)
         self._backoff = backoff
+        self._retry_on: type[TransientStorageError] = RetryHereError
+        if options.patience_s > 0:
+            attempts = 1 + ceil(options.patience_s / (backoff.cap_s / 2))
+            self._backoff = replace(backoff, attempts=max(backoff.attempts, attempts))
+            self._retry_on = TransientStorageError
         anonymous = options.no_sign_request
         wanted = S3Place(bucket, self._prefix, options.endpoint_url or "its endpoint", anonymous)
         with translating(wanted):
@@ -96,20 +105,24 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with ``prefix``, page by page."""
-        for page in pages(self._client, self._place, prefix):
+        for page in pages(self._client, self._place, prefix, retry=self._retry):
             yield from objects_in(page, self._place)
 
     def list_folder(self, folder: str = "") -> Iterator[ObjectInfo | str]:
         """Yield the objects directly below ``folder``, and its sub-folders, page by page."""
-        for page in pages(self._client, self._place, folder, delimiter="/"):
+        listed = pages(self._client, self._place, folder, retry=self._retry, delimiter="/")
+        for page in listed:
             yield from entries_in(page, self._place)
 
     def head(self, key: str) -> ObjectInfo:
         """Describe one object."""
         name = self._name(key)
-        with translating(self._place, key):
-            answer = self._client.head_object(Bucket=self._bucket, Key=name)
-        return described(key, answer)
+
+        def attempt() -> ObjectInfo:
+            with translating(self._place, key):
+                return described(key, self._client.head_object(Bucket=self._bucket, Key=name))
+
+        return self._retry(attempt)
 
     def get(
         self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
@@ -139,7 +152,7 @@ class S3Store:
             # Some services answer a range with everything.
             return data if "ContentRange" in answer else data[start:stop]
 
-        return self._backoff.call(attempt, retry_on=RetryHereError)
+        return self._retry(attempt)
 
     def put(self, key: str, data: bytes) -> str:
         """Replace or create an object. The service compares what it got with its MD5."""
@@ -164,18 +177,22 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         name = self._name(key)
-        with translating(self._place, key):
-            try:
-                self._client.delete_object(Bucket=self._bucket, Key=name)
-            except ClientError as error:
-                if code_of(error) != "NoSuchKey":  # which AWS never says here, but others do
-                    raise
+
+        def attempt() -> None:
+            with translating(self._place, key):
+                try:
+                    self._client.delete_object(Bucket=self._bucket, Key=name)
+                except ClientError as error:
+                    if code_of(error) != "NoSuchKey":  # which AWS never says here, but others do
+                        raise
+
+        self._retry(attempt)
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove objects, those that are there, with few requests."""
         remaining = iter(keys)
         while batch := list(islice(remaining, _BATCH)):
-            for key in self._not_deleted(batch):
+            for key in self._retry(partial(self._not_deleted, batch)):
                 self.delete(key)
 
     def _not_deleted(self, batch: Sequence[str]) -> Sequence[str]:
@@ -250,17 +267,22 @@ class S3Store:
             with translating(self._place, key):
                 return unquoted(self._client.put_object(**request).get("ETag", ""))
 
-        return self._backoff.call(attempt, retry_on=RetryHereError)
+        return self._retry(attempt)
 
     def _etag_of_writer(self, key: str, writer: str) -> str | None:
-        try:
-            with translating(self._place, key):
-                answer = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
-        except (NotFoundError, AccessDeniedError):
-            return None
-        return (
-            unquoted(answer.get("ETag", "")) if answer["Metadata"].get(_WRITER) == writer else None
-        )
+        def attempt() -> str | None:
+            try:
+                with translating(self._place, key):
+                    answer = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
+            except (NotFoundError, AccessDeniedError):
+                return None
+            is_own = answer["Metadata"].get(_WRITER) == writer
+            return unquoted(answer.get("ETag", "")) if is_own else None
+
+        return self._retry(attempt)
+
+    def _retry(self, attempt: Callable[[], Result]) -> Result:
+        return self._backoff.call(attempt, retry_on=self._retry_on)
 
 
 def _content_type(key: str) -> str:

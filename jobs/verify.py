@@ -1,0 +1,108 @@
+"""``sdflow verify``: whether the results that a job has recorded are there, unchanged."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from sdflow.driver.history import read_ledger
+from sdflow.driver.lease import JobTakenError
+from sdflow.driver.places import target_place
+from sdflow.driver.presence import living_owner
+from sdflow.driver.record import require_record
+from sdflow.driver.recorder import Recorder, new_run_id
+from sdflow.driver.tenure import hold_job
+from sdflow.driver.verification import Repair, verify_outputs
+from sdflow.storage.location import open_store
+from sdflow.work.index import scratch_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdflow.config import VerifySettings
+    from sdflow.driver.verification import Finding
+    from sdflow.storage.store import Store
+
+_log = structlog.get_logger()
+
+
+def run(settings: VerifySettings, *, report: Callable[[str], None]) -> int:
+    """Compare DST with the ledger, and see to it that the next run repairs it if asked to.
+
+    Args:
+        settings: The command's.
+        report: Given one line of JSON for every problem, and one with the counts at the end.
+
+    Returns:
+        Exit status: 3 if results are missing or changed, else 0.
+
+    Raises:
+        UsageError: If DST is no address.
+        StorageError: If there is no job, or it cannot be read.
+        SdflowError: If it is to be repaired and a driver has it.
+    """
+    target = open_store(target_place(settings))
+    require_record(target)
+
+    def show(finding: Finding) -> None:
+        report(json.dumps(_problem(finding, repaired=settings.repair)))
+
+    counts = (_repair if settings.repair else _look)(target, show)
+    counts["exit_status"] = 3 if counts["missing"] or counts["changed"] else 0
+    report(json.dumps(counts))
+    return counts["exit_status"]
+
+
+def _look(target: Store, show: Callable[[Finding], None]) -> dict[str, int]:
+    owner = living_owner(target)
+    if owner is not None:
+        _log.warning(
+            "the job is running: results that it has yet to record look like orphans",
+            owner=str(owner.driver),
+        )
+    return _verify(target, show, None)
+
+
+def _repair(target: Store, show: Callable[[Finding], None]) -> dict[str, int]:
+    with hold_job(target, join=False) as tenure, Recorder(target, run_id=new_run_id()) as recorder:
+        if not tenure.is_alone:
+            raise JobTakenError(
+                f"drivers that have joined the job in {target.url} are alive: wait for their end, "
+                "or leave --repair out",
+                item="--repair",
+            )
+        return _verify(target, show, Repair(recorder, tenure.check))
+
+
+def _verify(
+    target: Store, show: Callable[[Finding], None], repair: Repair | None
+) -> dict[str, int]:
+    with scratch_index(knows_outputs=True) as index:
+        read_ledger(target, index)
+        counts = verify_outputs(target, index, report=show, repair=repair)
+    if repair is not None:
+        repair.finish()
+    return {
+        "whole": counts["whole"],
+        "missing": counts["missing"],
+        "changed": counts["changed"],
+        "orphans": counts["orphan"],
+        "superseded": counts["superseded"],
+        "images_to_make_again": 0 if repair is None else repair.num_images,
+    }
+
+
+def _problem(finding: Finding, *, repaired: bool) -> dict[str, Any]:
+    remedy = "run the job again: it makes the result again"
+    if finding.line is None:
+        remedy = "nothing in the ledger names it: remove it if it is of no use"
+    elif not repaired and finding.line.status != "missing":
+        remedy = "'sdflow verify DST --repair', then run the job again"
+    return {
+        "problem": finding.verdict,
+        "key": None if finding.line is None else finding.line.key,
+        "output": finding.output,
+        "next_step": remedy,
+    }
