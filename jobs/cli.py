@@ -258,5 +258,13 @@ def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def entry() -> int:
+    """The command itself: what libraries still say while the process ends goes to stderr."""
+    status = main()
+    sys.stdout.flush()
+    sys.stdout = sys.stderr
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())
