@@ -63,7 +63,7 @@ class JobLease:
         self._leases = Leases({})
         self._epoch: int | None = None
         self._beats = 0
-        self._has_ended = False
+        self._has_ended = self._is_aside = False
         self._gone: set[str] = set()
         self._lock = RLock()
 
@@ -153,7 +153,7 @@ class JobLease:
             LeaseLostError: If another driver has taken the job over from this one.
         """
         with self._lock, self._forgiving():
-            if self._has_ended:
+            if self._has_ended or self._is_aside:
                 return
             owner = self._look().owner
             if self.is_owner and owner is not None and owner.driver.id != self._identity.id:
@@ -164,6 +164,16 @@ class JobLease:
                     item=self._store.url,
                 )
             self._write()
+
+    def step_aside(self) -> None:
+        """Let the owner end without this driver, which has joined it and may still follow it.
+
+        Raises:
+            StorageError: If the store refuses.
+        """
+        with self._lock:
+            self._is_aside = True
+            self._store.delete(self._key)
 
     def release(self) -> None:
         """Let others have the job at once; where the store refuses, the lease will expire."""
@@ -189,15 +199,6 @@ class JobLease:
             if not known:
                 self._gone.add(driver_id)
         return any(not lease.is_over for lease in known)
-
-    def owner_lives(self) -> bool:
-        """Whether the job has an owner that has not released it and is not known to be dead.
-
-        Raises:
-            StorageError: If the leases cannot be read.
-        """
-        owner = self._look().owner
-        return owner is not None and not owner.is_over
 
     def living_joiners(self) -> list[str]:
         """Ids of the other drivers that have joined the job and are not known to be dead.
@@ -228,7 +229,7 @@ class JobLease:
     def _try_epoch(self, epoch: int) -> None:
         with suppress(AlreadyExistsError):
             self._store.put_if_absent(keys.lease_key(epoch), self._content())
-            self._epoch = epoch
+            self._epoch, self._is_aside = epoch, False
             if self._look().epoch > epoch:  # it had been over, and deleted, before this look began
                 self._store.delete(keys.lease_key(epoch))
                 self._epoch = None

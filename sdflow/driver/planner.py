@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sdflow.work.shard import Shard
 
-_AHEAD = 16  # shards
+_AHEAD = 2  # shards; what is drawn here no other driver can do
 _LOOK_S = 0.2
 
 

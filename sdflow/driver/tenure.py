@@ -43,7 +43,10 @@ class Tenure(Protocol):
         """Raise LeaseLostError if another driver has taken the job over."""
 
     def outlasts_others(self, stop: Flag) -> bool:
-        """Wait for drivers that have joined; whether what they left is this driver's to finish."""
+        """Wait for the others to end; whether what they left is this driver's to finish.
+
+        The owner waits for those that have joined, and they for the end of the owner.
+        """
 
 
 class _Unprotected:
@@ -87,16 +90,17 @@ class _Leased:
 
     def outlasts_others(self, stop: Flag) -> bool:
         if not self.is_owner:
-            if self._lease.owner_lives() or self._lease.take_over() is not None:
-                return False  # the owner waits for those that have joined, not they for it
-            _log.warning("the owner of this job is gone: this driver finishes it")
-            return True
+            _log.info("nothing is left to share: waiting for the job's owner to end")
+            self._lease.step_aside()  # the owner waits for those that have joined
         while not stop.is_set():
             self.check()
-            others = self._lease.living_joiners()
-            if not others:
+            if not self.is_owner:
+                if self._lease.take_over() is None:
+                    return True
+            elif others := self._lease.living_joiners():
+                _log.info("waiting for drivers that have joined", drivers=len(others))
+            else:
                 return True
-            _log.info("waiting for drivers that have joined", drivers=len(others))
             stop.wait(HEARTBEAT_S)
         return False
 

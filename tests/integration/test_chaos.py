@@ -10,14 +10,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO, Any
+from typing import IO
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -26,6 +25,7 @@ from sdflow.model.checkpoint import encode_safetensors
 from sdflow.storage import keys
 from sdflow.storage.s3 import S3Store
 from sdflow.work.ledger import decode_lines, decode_part
+from tests.integration.clusters import QUICK_HEALTH_CHECKS, nodes, upscale_command
 from tests.integration.photos import photos, results, run
 from tests.integration.processes import worker_processes
 from tests.model.seeded import TINY, seeded_model
@@ -46,13 +46,6 @@ _FAULTS = (
 )
 _OUTAGE = Fault("reset", times=None)
 _OUTAGE_S = 30.0
-_NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100 * 2**20}
-_FAST_HEALTH = {
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
-}
 
 
 def _rng(seed: int) -> random.Random:
@@ -62,14 +55,10 @@ def _rng(seed: int) -> random.Random:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head and two more nodes, in processes of their own; quick to notice a lost node."""
-    for name, value in _FAST_HEALTH.items():
+    for name, value in QUICK_HEALTH_CHECKS.items():
         monkeypatch.setenv(name, value)
-    nodes = Cluster(initialize_head=True, head_node_args=_NODE)
-    for _ in range(2):
-        nodes.add_node(**_NODE)
-    nodes.wait_for_nodes()
-    yield nodes
-    nodes.shutdown()
+    with nodes(3) as three:
+        yield three
 
 
 @dataclass
@@ -141,12 +130,11 @@ def test_nothing_is_lost_and_nothing_done_twice_whatever_breaks(
     settings = {"weights": str(weights), "tile": 64, "halo": 16, "seed": 3}
     run("upscale", source, calm, endpoint_url=endpoint, **settings)
 
-    command = [
-        *(sys.executable, "-m", "jobs.cli", "upscale", source, target),
-        *("--endpoint-url", fault_proxy.url, "--workers", "3", "--address", cluster.address),
-        *("--log-format", "json", "--drain-seconds", "5"),
+    command = upscale_command(
+        *(source, target, "--endpoint-url", fault_proxy.url),
+        *("--workers", "3", "--address", cluster.address, "--drain-seconds", "5"),
         *(part for name, value in settings.items() for part in (f"--{name}", str(value))),
-    ]
+    )
     store = S3Store(s3_bucket.name, "out/", s3_bucket.options)
     chaos = _Chaos(cluster, fault_proxy, seed)
     with chaos.unleashed(), (tmp_path / "log").open("wb") as log:
