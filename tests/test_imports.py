@@ -35,6 +35,7 @@ _TORCH_FREE = [
     "sdflow.worker.worker",
     "jobs.cli",
     "jobs.retry",
+    "jobs.simulate",
     "jobs.status",
     "jobs.verify",
 ]
