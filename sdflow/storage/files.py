@@ -68,3 +68,15 @@ def file_status(path: Path, key: str) -> os.stat_result:
 def etag_of(status: os.stat_result) -> str:
     """The version of a file's content: when it was last written, and its size."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def etag_if_equal(path: Path, data: bytes) -> str | None:
+    """The version of a file that holds exactly ``data``; None where there is none."""
+    try:
+        status = path.stat()
+        is_candidate = stat.S_ISREG(status.st_mode) and status.st_size == len(data)
+        if is_candidate and path.read_bytes() == data:
+            return etag_of(status)
+    except OSError:
+        return None
+    return None

@@ -18,6 +18,7 @@ from sdflow.errors import (
 )
 from sdflow.storage.files import (
     TEMP_PREFIX,
+    etag_if_equal,
     etag_of,
     file_status,
     make_durable,
@@ -110,10 +111,16 @@ class LocalStore:
         return data
 
     def put(self, key: str, data: bytes) -> str:
-        """Replace or create a file, whole or not at all."""
+        """Replace or create a file, whole or not at all; one that has this content stays as it is.
+
+        So that a worker that is late changes nothing of what another has written and recorded.
+        """
         path = self._writable_path(key)
-        with self._naming(key), temporary_file(path.parent, data) as (temporary, etag):
-            temporary.replace(path)
+        with self._naming(key):
+            etag = etag_if_equal(path, data)
+            if etag is None:
+                with temporary_file(path.parent, data) as (temporary, etag):
+                    temporary.replace(path)
             make_durable(path.parent)
         return etag
 

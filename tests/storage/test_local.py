@@ -235,3 +235,10 @@ def test_errors_of_the_file_system_are_named(
     assert type(error) is kind
     assert str(error).startswith(words)
     assert error.item == "k"
+
+
+def test_putting_what_is_there_already_leaves_the_version_as_it_is(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    etag = store.put("a/b", b"same")
+    assert store.put("a/b", b"same") == etag == store.head("a/b").etag
+    assert store.put("a/b", b"more") != etag
