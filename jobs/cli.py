@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import json
 import sys
 import tempfile
@@ -260,6 +261,8 @@ def _print(text: str) -> None:
 
 def entry() -> int:
     """The command itself: what libraries still say while the process ends goes to stderr."""
+    # A driver keeps many small objects for long, which the collector would visit again and again.
+    gc.set_threshold(100_000, 50, 1000)
     status = main()
     sys.stdout.flush()
     sys.stdout = sys.stderr

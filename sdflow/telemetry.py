@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,3 +40,16 @@ def configure_logs(style: str) -> None:
 def utc_now() -> str:
     """The time, ISO 8601 in UTC to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def peak_rss_bytes() -> int:
+    """The largest memory this process has had, in bytes.
+
+    The kernel's ``ru_maxrss`` would count what the parent held when it started this process.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
+    except (OSError, ValueError, IndexError):  # not Linux: bytes on macOS, kilobytes elsewhere
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

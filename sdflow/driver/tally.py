@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdflow.driver.summary import Summary, exit_status
+from sdflow.telemetry import peak_rss_bytes
 from sdflow.work.ledger import LedgerLine, dead_letter_line
 from sdflow.worker.report import Totals
 
@@ -152,7 +152,7 @@ class Tally:
             seconds=round(seconds, 3),
             mp_per_s=round(pixels / 1e6 / seconds, 6),
             worker_busy_fraction=round(totals.busy_s / max(self.worker_s, 1e-9), 4),
-            peak_rss_driver_mb=round(_peak_rss_mb(), 1),
+            peak_rss_driver_mb=round(peak_rss_bytes() / 1e6, 1),
             peak_rss_worker_mb=round(self.peak_rss_worker / 1e6, 1),
             devices=tuple(sorted(self.devices)),
             exit_status=exit_status(
@@ -162,7 +162,3 @@ class Tally:
                 max_failure_rate=max_failure_rate,
             ),
         )
-
-
-def _peak_rss_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

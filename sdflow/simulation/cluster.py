@@ -28,9 +28,10 @@ from sdflow.driver.events import (
 from sdflow.driver.state import Scheduler
 from sdflow.simulation.agenda import Agenda
 from sdflow.simulation.archive import Archive
-from sdflow.simulation.figures import Figures, Usage, peak_bytes
+from sdflow.simulation.figures import Figures, Usage
 from sdflow.simulation.record import Record
 from sdflow.simulation.worker import SimulatedWorker
+from sdflow.telemetry import peak_rss_bytes
 from sdflow.work.plan import plan_shards
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class _Cluster:
             scenario.images, scenario.median_mp * 1e6, scenario.poison, scenario.seed
         )
         self._record = Record(scenario.images)
-        self._base_bytes = peak_bytes()
+        self._base_bytes = peak_rss_bytes()
         self._usage = Usage()
         self._px_per_s = scenario.mp_per_s * 1e6
         self._scheduler = Scheduler(min_workers=scenario.workers, max_workers=scenario.workers)
@@ -260,7 +261,7 @@ class _Cluster:
             simulated_s=self._now,
             events=counts["events"],
             events_per_s=counts["events"] / self._scheduler_s,
-            peak_mb=(peak_bytes() - self._base_bytes) / 1e6,
+            peak_mb=(peak_rss_bytes() - self._base_bytes) / 1e6,
             utilization=useful_s / places_s,
             utilization_all=self._usage.useful_s / (workers * (self._now - began) or 1.0),
             computed_in_vain=vain_s / places_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass
 
 
@@ -96,8 +95,3 @@ class Usage:
         """Count computation that was not."""
         self.vain_s += seconds
         self.vain_px += seconds * px_per_s
-
-
-def peak_bytes() -> int:
-    """Largest memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sdflow.images import codec
 from sdflow.storage.location import StoreLocation, open_store
+from sdflow.telemetry import peak_rss_bytes
 from sdflow.work.parameters import PixelParameters
 from sdflow.worker.copying import COPY, CopyCodec, CopyEngine
 from sdflow.worker.limits import Limits
@@ -105,8 +105,7 @@ class Worker:
             wait_s: Seconds to wait.
         """
         sequence, endings = self._outbox.read(acknowledged, wait_s)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Progress(sequence, endings, peak, self._pipeline.limits)
+        return Progress(sequence, endings, peak_rss_bytes(), self._pipeline.limits)
 
     def _work(self, held: HeldShard[Any], shard: Shard) -> None:
         unended = {item.key: item for item in shard.items}

@@ -11,6 +11,8 @@ from sdflow.errors import StorageError, UsageError
 from sdflow.storage import keys
 from sdflow.storage.local import LocalStore
 from tests.integration.photos import photo_bytes, photos, results, run, write_folder
+from tests.servers.faultproxy import FaultProxy
+from tests.servers.fixtures import Bucket
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -150,3 +152,30 @@ def test_nothing_to_do_is_done_at_once(tmp_path: Path) -> None:
     summary = run("upscale", source, tmp_path / "out", **BICUBIC)
     assert (summary.listed, summary.exit_status) == (0, 0)
     assert summary.devices == ()
+
+
+@pytest.mark.s3
+def test_what_is_done_is_never_read_again_whatever_the_number_of_workers(
+    s3_bucket: Bucket, fault_proxy: FaultProxy
+) -> None:
+    for key, data in photos(12, side=8).items():
+        s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=f"src/{key}", Body=data)
+    source, target = (f"s3://{s3_bucket.name}/{name}/" for name in ("src", "out"))
+    settings = {**BICUBIC, "endpoint_url": fault_proxy.url}
+
+    def sources_read(workers: str) -> list[str]:
+        before = len(fault_proxy.requests)
+        summary = run("upscale", source, target, workers=workers, **settings)
+        assert summary.done + summary.skipped == summary.listed
+        return [
+            request.path
+            for request in fault_proxy.requests[before:]
+            if request.method == "GET" and "/src/" in request.path
+        ]
+
+    assert len(sources_read("1")) == 12
+    assert sources_read("3") == []
+    s3_bucket.client.put_object(
+        Bucket=s3_bucket.name, Key="src/new.png", Body=photo_bytes(5, kind="PNG", side=8)
+    )
+    assert [path.rpartition("/")[2] for path in sources_read("0:2")] == ["new.png"]
