@@ -67,18 +67,22 @@ class _Chaos:
 
     cluster: Cluster
     proxy: FaultProxy
+    store: S3Store
     seed: int
     killed: list[int] = field(default_factory=list)
     nodes_lost: int = 0
     over: Event = field(default_factory=Event)
 
     def kill_workers(self) -> None:
-        rng = _rng(self.seed)
+        """Every few seconds; mostly after new results, or slow machines would never start one."""
+        rng, before = _rng(self.seed), 0
         while not self.over.wait(rng.uniform(2, 5)):
-            if workers := worker_processes():
+            made = _num_results(self.store)
+            if (made > before or rng.random() < 0.2) and (workers := worker_processes()):
                 victim = rng.choice(workers)
                 os.kill(victim, signal.SIGKILL)
                 self.killed.append(victim)
+            before = made
 
     def lose_a_node(self) -> None:
         rng = _rng(self.seed + 1)
@@ -136,7 +140,7 @@ def test_nothing_is_lost_and_nothing_done_twice_whatever_breaks(
         *(part for name, value in settings.items() for part in (f"--{name}", str(value))),
     )
     store = S3Store(s3_bucket.name, "out/", s3_bucket.options)
-    chaos = _Chaos(cluster, fault_proxy, seed)
+    chaos = _Chaos(cluster, fault_proxy, store, seed)
     with chaos.unleashed(), (tmp_path / "log").open("wb") as log:
         rng = _rng(seed + 3)
         for _ in range(2):
