@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 16
 _MANY_PARTS = 64
+_COMPACTED = "~"  # in the name of a part that was put together; sorts after all other names
 _LINES = 50_000  # of a compacted part
 _log = structlog.get_logger()
 
@@ -57,13 +58,14 @@ def compact_ledger(target: Store, index: LedgerIndex, parts: list[str]) -> bool:
         index: Exactly what the parts hold.
         parts: Keys from :func:`read_ledger`, while nobody else writes parts.
     """
-    if len(parts) < _MANY_PARTS:
+    num_large = sum(_COMPACTED in part for part in parts)
+    if len(parts) - num_large < max(_MANY_PARTS, num_large):
         return False
     last = parts[-1].removeprefix(keys.LEDGER_PREFIX).removesuffix(".jsonl.gz")
     bodies = index.bodies()
     number = 0
     while lines := list(islice(bodies, _LINES)):
-        name = f"{last}~{number:05d}"
+        name = f"{last}{_COMPACTED}{number:05d}"
         target.put(keys.ledger_key(name), encode_part(b"".join(lines)))
         number += 1
     target.delete_many(parts)

@@ -280,7 +280,7 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
-        self._thread.join()
+        self._thread.join(timeout=HEARTBEAT_S)  # it may be waiting for a store that is away
 
     def _run(self) -> None:
         while self.lost is None and not self._closing.wait(self._every_s):
@@ -288,3 +288,5 @@ class Heartbeat:
                 self._lease.beat()
             except LeaseLostError as error:
                 self.lost = error
+            except Exception:  # noqa: BLE001  # a heart that stops would give the job away
+                _log.exception("the lease on the job could not be looked after")

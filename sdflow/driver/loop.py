@@ -137,9 +137,11 @@ class Driver:
         check()
         self._handle(TimePassed())
         self._tally.work(now)
-        if not self._pool.devices and now > self._patient_until:
-            _log.warning("still waiting for a first worker", cluster=ray.cluster_resources())
-            self._patient_until += _PATIENCE_S
+        if self._pool.num_ready or not self._pool.size:
+            self._patient_until = now + _PATIENCE_S
+        elif now > self._patient_until:
+            _log.warning("waiting for a worker", wanted=self._pool.size)
+            self._patient_until = now + _PATIENCE_S
 
     def _handle(self, event: Event) -> None:
         for command in self._scheduler.handle(event, monotonic()):
@@ -180,7 +182,7 @@ def _connect(address: str) -> None:
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ClusterError(
             f"--address {address}: {reason}; 'local' starts Ray on this machine", item="--address"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _AHEAD = 2  # shards; what is drawn here no other driver can do
 _LOOK_S = 0.2
+_LAST_WAIT_S = 10.0
 
 
 class Planner:
@@ -44,7 +45,7 @@ class Planner:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(timeout=_LAST_WAIT_S)  # it may be waiting for a store that is away
 
     def take(self) -> Shard | None:
         """The next shard if there is one already.

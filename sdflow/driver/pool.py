@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_FAILED_STARTS = 3  # in a row, before the job is given up
 _MAX_DEATHS = 20  # in a row, of workers that were still starting
+_LONGEST_PAUSE_S = 60.0  # between starts while they fail
 _POLL_S = 1.0  # in which a worker gives a sign of life, while there are few of them
 _POLLS_PER_S = 1000  # of all workers together
 _REPEAT_S = 1.0  # before a call to a worker that cannot be reached is made again
@@ -76,6 +77,7 @@ class WorkerPool:
         num_gpus: GPUs of each.
 
     Attributes:
+        size: Workers that there should be.
         devices: Kinds of device that workers have been on.
         peak_rss_bytes: Largest memory that any worker's process had.
     """
@@ -95,8 +97,9 @@ class WorkerPool:
         self._weights = None if weights is None else ray.put(weights)
         self._resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self._numbers = count(1)
-        self._size = size
+        self.size = size
         self._failed_starts = self._deaths = 0
+        self._start_at = 0.0
         self._members: dict[str, _Member] = {}
         self._calls: dict[Any, _Call] = {}
         self._again: list[tuple[float, _Call]] = []
@@ -110,7 +113,7 @@ class WorkerPool:
 
     def scale_to(self, size: int) -> None:
         """Have so many workers from now on; those that are ready are not touched."""
-        self._size = size
+        self.size = size
         starting = [member for member in self._members.values() if member.kind is None]
         for member in starting[: max(0, len(self._members) - size)]:
             self._remove(member)
@@ -137,9 +140,10 @@ class WorkerPool:
         Raises:
             ClusterError: If workers fail to start, several times in a row.
         """
-        for _ in range(self._size - len(self._members)):
-            self._start()
         now = monotonic()
+        if now >= self._start_at:
+            for _ in range(self.size - len(self._members)):
+                self._start()
         due = [call for at, call in self._again if at <= now]
         self._again = [(at, call) for at, call in self._again if at > now]
         for call in due:
@@ -218,9 +222,12 @@ class WorkerPool:
             return WorkerLost(member.name, with_node)
         if getattr(error, "actor_init_failed", True):
             self._failed_starts += 1
+            pause_s = min(_LONGEST_PAUSE_S, 2.0**self._failed_starts)
+            self._start_at = monotonic() + (pause_s if self.num_ready else 0.0)
         else:
             self._deaths += not with_node
-        if self._failed_starts == _MAX_FAILED_STARTS or self._deaths == _MAX_DEATHS:
+        is_hopeless = self._failed_starts >= _MAX_FAILED_STARTS or self._deaths >= _MAX_DEATHS
+        if is_hopeless and not self.num_ready:  # else a bad node must not end good ones' work
             if isinstance(error, SdflowError):
                 raise error
             number = self._failed_starts + self._deaths
@@ -230,7 +237,10 @@ class WorkerPool:
     def _node_lives(self, member: _Member, error: RayError) -> bool:
         if "node has died" in str(error) or "node was terminated" in str(error):
             return False
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        try:
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        except RayError:
+            return True
         return member.node is None or member.node in alive
 
     def _remove(self, member: _Member) -> None:
@@ -244,8 +254,10 @@ class WorkerPool:
         if now - self._drains_checked < _DRAIN_CHECK_S:
             return []
         self._drains_checked = now
-        # Ray Train looks there too; no public way exists yet.
-        nodes = ray._private.state.state.get_draining_nodes()  # noqa: SLF001
+        try:  # Ray Train looks there too; no public way exists yet
+            nodes = ray._private.state.state.get_draining_nodes()  # noqa: SLF001
+        except RayError:  # no answer now, or none ever through ray://
+            return []
         told = [
             member
             for member in self._members.values()

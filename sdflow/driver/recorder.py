@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sdflow.errors import TransientStorageError
+from sdflow.errors import StorageError, TransientStorageError
 from sdflow.storage import keys
 from sdflow.work.ledger import encode_line, encode_part
 
@@ -46,7 +48,7 @@ class Recorder:
     def __init__(self, target: Store, *, run_id: str) -> None:
         self._target = target
         self._run_id = run_id
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()
         self._writing: list[bytes] = []
         self._number = 0
         self._flushed_at = 0.0
@@ -62,7 +64,10 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        if error is not None:
+            with suppress(StorageError):  # what is done is done, however the run ends
+                self.finish()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
     def num_waiting(self) -> int:
@@ -70,7 +75,7 @@ class Recorder:
         return len(self._lines) + len(self._writing)
 
     def add(self, line: LedgerLine) -> None:
-        """Take a line; it goes out with the next part."""
+        """Take a line; it goes out with the next part. May be called from any thread."""
         self._lines.append(encode_line(line))
 
     def work(self, now: float) -> None:
@@ -102,7 +107,8 @@ class Recorder:
 
     def _begin(self) -> None:
         if not self._writing:
-            self._writing, self._lines = self._lines[:_MAX_LINES], self._lines[_MAX_LINES:]
+            count = min(len(self._lines), _MAX_LINES)
+            self._writing = [self._lines.popleft() for _ in range(count)]
             self._number += 1
         key = keys.ledger_key(f"{self._run_id}-{self._number:06d}")
         self._future = self._thread.submit(

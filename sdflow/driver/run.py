@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from threading import Event as Flag
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -94,8 +94,9 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
                 settings, failed_only, source, target, tenure, parameters, index, estimate, tally
             )
             listed = run.go(spec, weights.data, recorder, stop)
-            if failed_only:
+            if failed_only or not listed.intake.is_whole:
                 bury_all_dead(target, index, run_id)
+            tenure.check()
             summary = tally.summary(
                 listed,
                 seconds=perf_counter() - started,
@@ -149,10 +150,15 @@ class _Run:
             is_stopping=stop.is_set,
         )
         manifest = Manifest(self.target) if self.tenure.is_owner else None
-        return Pass(
+        survey = Survey(
             intake,
-            Survey(intake, manifest, self.index, self.parameters, claim=self.tenure.claim),
+            manifest,
+            self.index,
+            self.parameters,
+            claim=self.tenure.claim,
+            record=self.tally.record,
         )
+        return Pass(intake, survey)
 
     def _dead_letters(self, stop: Flag) -> Pass:
         sources = dead_sources(self.source, self.index.lines(failed_only=True))
@@ -189,16 +195,29 @@ class _Run:
     ) -> None:
         from sdflow.driver.loop import Driver, worker_pool  # Ray takes a second to load
 
-        # Ray takes over the signals when it starts: take them back.
-        with worker_pool(spec, weights, self.settings) as pool, _signals_set(stop):
-            Driver(pool, self.tally, scheduler).run(shards, stop, self.tenure.check)
-            self.tally.devices |= pool.devices
-            self.tally.peak_rss_worker = max(self.tally.peak_rss_worker, pool.peak_rss_bytes)
+        with worker_pool(spec, weights, self.settings) as pool:
+            _take_signals(stop)  # Ray takes them when it starts
+            try:
+                Driver(pool, self.tally, scheduler).run(shards, stop, self.tenure.check)
+            finally:
+                self.tally.devices |= pool.devices
+                self.tally.peak_rss_worker = max(self.tally.peak_rss_worker, pool.peak_rss_bytes)
+        _take_signals(stop)  # and puts back what it found
 
 
 @contextmanager
 def _signals_set(flag: Flag) -> Iterator[None]:
-    """The first SIGTERM or SIGINT sets the flag; the second one interrupts."""
+    """Signals set a flag for the length of a block."""
+    before = _take_signals(flag)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _take_signals(flag: Flag) -> dict[signal.Signals, Any]:
+    """The first SIGTERM or SIGINT sets the flag, the second one interrupts; returns what was."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -206,9 +225,4 @@ def _signals_set(flag: Flag) -> Iterator[None]:
             raise KeyboardInterrupt
         flag.set()
 
-    before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+    return {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}

@@ -82,7 +82,7 @@ class Scheduler:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, or to wait for once a stop was requested."""
-        if any(lease.is_open for lease in self._roster.leases.values()):
+        if any(lease.is_open or lease.retries for lease in self._roster.leases.values()):
             return False
         return self._stop_at is not None or (self._listing_ended and not self._waiting)
 
@@ -177,6 +177,10 @@ class Scheduler:
         )
         sequel = after_failures(lease.shard, lease.retries, counts=counts)
         self._follow(sequel, commands, pause=True)
+        others = self._roster.leases.values()
+        is_hopeless = not any(other.started < self._failing_since for other in others)
+        if is_hopeless and self._clock - self._failing_since > OUTAGE_S:
+            commands.append(GiveUp(self._failing.error, self._failing.message))
 
     def _follow(self, sequel: Sequel, commands: list[Command], *, pause: bool) -> None:
         shards, dead_letters = sequel
@@ -243,8 +247,6 @@ class Scheduler:
             self._assign(commands)
             self._share(commands)
             self._rescale(commands)
-            if self._failing and self._clock - self._failing_since > OUTAGE_S:
-                commands.append(GiveUp(self._failing.error, self._failing.message))
         elif self._clock - self._stop_at > self._drain_s:
             for state in [state for state in workers.values() if state.leases]:
                 self._roster.remove(state)

@@ -29,6 +29,7 @@ class Survey:
         index: The ledger so far; dead letters of this run are noted there.
         parameters: The job's.
         claim: Whether a block of the listing is this driver's to do.
+        record: Told about images that are given up at once.
 
     Attributes:
         listed: Images that belong to the job.
@@ -45,12 +46,14 @@ class Survey:
         parameters: PixelParameters,
         *,
         claim: Callable[[str], bool] = bool,
+        record: Callable[[LedgerLine], None] = lambda line: None,
     ) -> None:
         self._images = images
         self._manifest = manifest
         self._index = index
         self._parameters = parameters
         self._claim = claim
+        self._record = record
         self.listed = self.skipped = self.failed = self.elsewhere = 0
 
     def items(self) -> Iterator[WorkItem]:
@@ -113,4 +116,5 @@ class Survey:
         )
         self.failed += 1
         self._index.bury(line)
+        self._record(line)
         return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdflow.driver.summary import Summary, exit_status
+from sdflow.errors import AccessDeniedError
 from sdflow.telemetry import peak_rss_bytes
 from sdflow.work.ledger import LedgerLine, dead_letter_line
 from sdflow.worker.report import Totals
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sdflow.worker.report import Ending
 
 
+_MAX_DENIED = 1000  # in a row
 _MAX_WAITING = 200_000  # ledger lines that are not durable yet, before no more is begun
 
 
@@ -69,6 +71,7 @@ class Tally:
         self._totals = Totals()
         self._failed = 0
         self._done_before = 0
+        self._denied = 0
         self.retries = 0
         self.worker_s = 0.0
         self.peak_rss_worker = 0
@@ -88,15 +91,25 @@ class Tally:
         """Let the ledger be written if it is time."""
         self._recorder.work(now)
 
+    def record(self, line: LedgerLine) -> None:
+        """Hand a line to the ledger that is counted elsewhere; from any thread."""
+        self._recorder.add(line)
+
     def add_endings(self, endings: Iterable[Ending]) -> None:
-        """Count images that are done or given up."""
+        """Count images that are done or given up.
+
+        Raises:
+            AccessDeniedError: If nothing but denials comes any more.
+        """
         for ending in endings:
             line, totals = ending.outcome, ending.totals
             if not isinstance(line, LedgerLine):
                 continue
             if line.status == "failed":
                 self._give_up(line)
+                self._check_rights(line)
                 continue
+            self._denied = 0
             self._totals += totals
             self._recorder.add(line)
             self._estimate.observe(line.key, totals.bytes_read, totals.pixels_in)
@@ -112,6 +125,16 @@ class Tally:
                 attempts=given_up.attempts,
             )
         )
+
+    def _check_rights(self, line: LedgerLine) -> None:
+        """Credentials that have run out must not make dead letters of a whole archive."""
+        self._denied = self._denied + 1 if line.error == AccessDeniedError.code else 0
+        if self._denied >= _MAX_DENIED:
+            raise AccessDeniedError(
+                f"{_MAX_DENIED} images in a row were denied ({line.message}): mend the "
+                "credentials; the same command tries these images again",
+                item=line.key,
+            )
 
     def _give_up(self, line: LedgerLine) -> None:
         line = self._index.with_first_seen(line)
@@ -158,7 +181,7 @@ class Tally:
             exit_status=exit_status(
                 listed=survey.listed,
                 failed=failed,
-                stopped=stopped and (unfinished > 0 or not intake.is_whole),
+                stopped=unfinished > 0 or (stopped and not intake.is_whole),
                 max_failure_rate=max_failure_rate,
             ),
         )

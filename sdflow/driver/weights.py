@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sdflow.errors import NotFoundError, WeightsError
+from sdflow.errors import NotFoundError, UsageError, WeightsError
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.worker.copying import COPY
 
@@ -53,6 +53,8 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
         StorageError: If the store refuses.
     """
     if settings.weights == COPY:
+        if settings.format != "keep":
+            raise UsageError("--weights copy writes sources as they are: leave --format out")
         return JobWeights(COPY)
     if settings.weights in (BICUBIC, "default"):
         return JobWeights(BICUBIC)

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from sdflow.errors import DecodeError, EncodeError, TooLargeError
+from sdflow.errors import DecodeError, EncodeError, OutOfMemoryError, TooLargeError
 from sdflow.images import jpeg, png, tiff, webp
 from sdflow.images.formats import (
     FORMAT_BY_EXTENSION,
@@ -104,7 +104,8 @@ def decode(data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
         max_pixels: Largest width times height; larger images are refused by their header.
 
     Raises:
-        TooLargeError: More than ``max_pixels``, or more than fits into memory.
+        TooLargeError: More than ``max_pixels``.
+        OutOfMemoryError: More than fits into memory.
         DecodeError: As for ``peek``; ``decode.unsupported`` too for what could not be kept
             faithfully (16-bit colour, CMYK, signed and floating-point samples, several frames).
     """
@@ -125,8 +126,8 @@ def decode(data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
     except BrokenImageError as error:
         raise _decode_error(key, error) from error
     except MemoryError as error:
-        raise TooLargeError(
-            f"{key} has {size} pixels, which do not fit into this worker's memory; "
+        raise OutOfMemoryError(
+            f"{key} has {size} pixels, which do not fit into this worker's memory now; "
             "lower --max-pixels or give the worker more",
             item=key,
         ) from error

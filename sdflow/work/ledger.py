@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _NOT_THE_IMAGES_FAULT = frozenset(
-    {"internal", "storage", "storage.denied", "storage.not_found", "storage.transient"}
+    {"internal", "oom", "storage", "storage.denied", "storage.not_found", "storage.transient"}
 )
 
 

@@ -56,8 +56,10 @@ def plan_names(
     last = b""
     for info in listing:
         name = info.key.encode("utf-8", "surrogateescape")
-        if name < last:
-            raise StorageError(f"the store lists {info.key!r} out of order", item=info.key)
+        if name <= last:
+            raise StorageError(
+                f"the store lists {info.key!r} out of order, or twice", item=info.key
+            )
         last = name
         while open_groups and not info.key.startswith(_stem(open_groups[-1][0].key) + "."):
             yield from _named(open_groups.pop(), natural_name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sdflow.images import codec
@@ -66,7 +67,9 @@ class Worker:
     def __init__(self, spec: WorkerSpec, weights: bytes | None) -> None:
         self.device = "cpu"
         self._outbox = Outbox()
+        self._lock = Lock()
         self._known: set[int] = set()
+        self._released: dict[int, int] = {}
         self._held: dict[int, HeldShard[Any]] = {}
         self._threads = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="shard")
         copies = spec.parameters.weights == COPY
@@ -82,17 +85,22 @@ class Worker:
 
     def start(self, lease: int, shard: Shard) -> None:
         """Begin with a shard, unless this lease has begun already."""
-        if lease in self._known:
-            return
-        self._known.add(lease)
-        held = self._pipeline.hold(lease, shard)
-        self._held[lease] = held
+        with self._lock:
+            if lease in self._known:
+                return
+            self._known.add(lease)
+            self._held[lease] = held = self._pipeline.hold(lease, shard)
+            early = self._released.pop(lease, 0)
+        self.release(lease, early)
         self._threads.submit(self._work, held, shard)
 
     def release(self, lease: int, count: int) -> None:
         """Hand back up to so many images of a lease whose computation has not begun."""
-        held = self._held.get(lease)
-        if held is not None:
+        with self._lock:
+            held = self._held.get(lease)
+            if lease not in self._known:
+                self._released[lease] = count  # overtook its start
+        if held is not None and count:
             for item in held.give_back(count):
                 self._outbox.put(Ending(lease, item.key, None))
             self._outbox.hurry()

@@ -222,10 +222,10 @@ def test_attempt_after_a_failure_comes_when_its_pause_is_over() -> None:
 
 
 def test_while_nothing_succeeds_storage_failures_do_not_count_but_the_job_is_given_up() -> None:
-    leased, ends = _play_failing(Scheduler(), "storage.transient", OUTAGE_S + 10)
+    leased, ends = _play_failing(Scheduler(), "storage.transient", OUTAGE_S + 60)
     assert len(leased) > 10 * MAX_FAILURES
     assert {start.shard.failures for start in leased} == {0}
-    assert ends == [GiveUp("storage.transient", "why")]
+    assert ends[0] == GiveUp("storage.transient", "why")
     assert _play_failing(Scheduler(), "storage.transient", OUTAGE_S)[1] == []
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -71,6 +71,7 @@ class _Chaos:
     seed: int
     killed: list[int] = field(default_factory=list)
     nodes_lost: int = 0
+    outages: int = 0
     over: Event = field(default_factory=Event)
 
     def kill_workers(self) -> None:
@@ -85,18 +86,24 @@ class _Chaos:
             before = made
 
     def lose_a_node(self) -> None:
-        rng = _rng(self.seed + 1)
-        if self.over.wait(rng.uniform(15, 25)):
-            return
-        self.cluster.remove_node(max(self.cluster.worker_nodes, key=id), allow_graceful=False)
-        self.nodes_lost += 1
+        if self._is_due(_rng(self.seed + 1).randint(30, 140)):
+            self.cluster.remove_node(max(self.cluster.worker_nodes, key=id), allow_graceful=False)
+            self.nodes_lost += 1
 
     def break_the_network(self) -> None:
         self.proxy.inject(*_FAULTS)
-        if not self.over.wait(_rng(self.seed + 2).uniform(10, 30)):
+        if self._is_due(_rng(self.seed + 2).randint(60, 180)):
             self.proxy.inject(_OUTAGE)
+            self.outages += 1
             self.over.wait(_OUTAGE_S)
         self.proxy.inject(*_FAULTS)
+
+    def _is_due(self, count: int) -> bool:
+        """Wait until so many results are there."""
+        while _num_results(self.store) < count:
+            if self.over.wait(0.5):
+                return False
+        return True
 
     @contextmanager
     def unleashed(self) -> Iterator[None]:
@@ -141,44 +148,50 @@ def test_nothing_is_lost_and_nothing_done_twice_whatever_breaks(
     )
     store = S3Store(s3_bucket.name, "out/", s3_bucket.options)
     chaos = _Chaos(cluster, fault_proxy, store, seed)
-    with chaos.unleashed(), (tmp_path / "log").open("wb") as log:
+    log = tmp_path / "log"
+    with chaos.unleashed():
         rng = _rng(seed + 3)
         for _ in range(2):
             _kill_driver(command, store, log, after=rng.randint(10, 60))
-        status = _run_supervised(command, log)
-    logged = (tmp_path / "log").read_text()
-    assert status.returncode == 0, logged[-6000:]
-    summary = json.loads(status.stdout)
+        ended = _supervised(command, log)
+        output, _ = ended.communicate()
+    assert ended.returncode == 0, log.read_text()[-6000:]
+    assert chaos.killed
+    assert (chaos.nodes_lost, chaos.outages) == (1, 1)
+    summary = json.loads(output)
     assert summary["listed"] == _COUNT
     assert summary["done"] + summary["skipped"] == _COUNT
     assert summary["failed"] == summary["unfinished"] == 0
-    assert chaos.killed
 
     found = results(store)
     assert found.outputs == results(S3Store(s3_bucket.name, "calm/", s3_bucket.options)).outputs
-    assert set(found.ledger_keys) == set(photos(_COUNT, side=16))
+    assert sorted(found.ledger_keys) == sorted(photos(_COUNT, side=16))  # each once
     assert _most_attempts(store) <= _MOST_ATTEMPTS
 
 
-def _run_supervised(command: list[str], log: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
-    """Run the job, and again where it found no storage to begin with, as a supervisor would."""
-    for _ in range(20):
-        log.flush()
-        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, check=False)  # noqa: S603
-        if ended.returncode != 1:
-            break
-        time.sleep(2)
-    return ended
-
-
-def _kill_driver(command: list[str], store: S3Store, log: IO[bytes], *, after: int) -> None:
+def _kill_driver(command: list[str], store: S3Store, log: Path, *, after: int) -> None:
     """Run the job until so many more results are there, and kill it."""
     before = _num_results(store)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)  # noqa: S603
-    while process.poll() is None and _num_results(store) < before + after:
-        time.sleep(0.2)
+    process = _supervised(command, log, until=lambda: _num_results(store) >= before + after)
+    assert process.poll() is None, log.read_text()[-6000:]
     process.kill()
-    process.wait()
+    process.communicate()
+
+
+def _supervised(
+    command: list[str], log: Path, *, until: Callable[[], bool] = lambda: False
+) -> subprocess.Popen[bytes]:
+    """Run the job to its end, or to some moment; and again where it found no storage at first."""
+    while True:
+        with log.open("ab") as file:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file)  # noqa: S603
+        while process.poll() is None and not until():
+            time.sleep(0.2)
+        if process.returncode != 1:
+            return process
+        process.communicate()
+        (*_, reason) = [line for line in log.read_text().splitlines() if "sdflow: " in line]
+        assert re.search("no whole answer|overloaded", reason), reason
 
 
 def _num_results(store: S3Store) -> int:
