@@ -19,7 +19,6 @@
         ├── DecodeError            decode.empty, .truncated, .corrupt or .unsupported
         ├── EncodeError            encode.unsupported
         ├── TooLargeError          too_large
-        ├── NameTakenError         name.taken
         └── NonFiniteError         nan
 
 All carry ``item`` (the key, file or flag they are about), a stable ``code`` for machines, and
@@ -138,12 +137,6 @@ class TooLargeError(ImageError):
     """The image has more pixels than the job allows."""
 
     code = "too_large"
-
-
-class NameTakenError(ImageError):
-    """Every output name this image could have belongs to another image."""
-
-    code = "name.taken"
 
 
 class NonFiniteError(ImageError):

@@ -72,6 +72,24 @@ def test_end_without_a_durable_ledger_is_an_error() -> None:
         assert recorder.num_waiting == 1
 
 
+def _interrupted(store: MemoryStore) -> None:
+    with Recorder(store, run_id="r") as recorder:
+        recorder.add(_line("a"))
+        raise KeyboardInterrupt
+
+
+def test_what_is_done_is_recorded_however_the_run_ends(tmp_path: Path) -> None:
+    store = MemoryStore()
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(store)
+    assert _recorded(store, tmp_path) == ["a"]
+
+
+def test_ledger_that_cannot_be_written_does_not_hide_why_the_run_ended() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(_Shaky(failures=100))
+
+
 def _write_parts(store: MemoryStore, count: int) -> None:
     for number in range(count):
         lines = [_line(f"{number:03d}"), _line("shared", time=f"t{number:03d}")]

@@ -81,6 +81,17 @@ def test_release_of_an_unknown_lease_does_nothing(tmp_path: Path) -> None:
     assert worker.poll(0, wait_s=0).endings == ()
 
 
+def test_release_that_overtakes_its_start_is_not_forgotten(tmp_path: Path) -> None:
+    items = _photos(tmp_path / "in", 3)
+    worker = Worker(_spec(tmp_path, PARAMETERS), None)
+    worker.release(1, 2)
+    worker.start(1, Shard(items))
+    _, endings = _all_endings(worker, 3)
+    assert {ending.key for ending in endings if ending.outcome is None} == {
+        item.key for item in items[1:]
+    }
+
+
 def test_every_image_of_a_released_lease_ends_once(tmp_path: Path) -> None:
     items = _photos(tmp_path / "in", 30)
     worker = Worker(_spec(tmp_path, PARAMETERS), None)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import mimetypes
-import re
 import secrets
 from base64 import b64encode
 from dataclasses import replace
@@ -27,6 +24,7 @@ from sdflow.errors import (
 from sdflow.storage.backoff import Backoff, Result
 from sdflow.storage.location import folder_prefix
 from sdflow.storage.s3.client import connect
+from sdflow.storage.s3.content import content_type, etag_is_md5, md5
 from sdflow.storage.s3.errors import (
     RetryHereError,
     S3Place,
@@ -243,7 +241,7 @@ class S3Store:
             raise RetryHereError(message, item=key) from error
         finally:
             answer["Body"].close()
-        if _etag_is_md5(answer, self._bucket) and _md5(data).hex() != unquoted(
+        if etag_is_md5(answer, self._bucket) and md5(data).hex() != unquoted(
             answer.get("ETag", "")
         ):
             message = f"'{self._place.url(key)}' arrived damaged: its MD5 is not its ETag"
@@ -256,8 +254,8 @@ class S3Store:
             "Bucket": self._bucket,
             "Key": self._name(key),
             "Body": data,
-            "ContentMD5": b64encode(_md5(data)).decode(),
-            "ContentType": _content_type(key),
+            "ContentMD5": b64encode(md5(data)).decode(),
+            "ContentType": content_type(key),
         }
         if only_writer is not None:
             request["IfNoneMatch"] = "*"
@@ -283,24 +281,3 @@ class S3Store:
 
     def _retry(self, attempt: Callable[[], Result]) -> Result:
         return self._backoff.call(attempt, retry_on=self._retry_on)
-
-
-def _content_type(key: str) -> str:
-    if key.endswith(".jsonl"):
-        return "application/x-ndjson"
-    guess, encoding = mimetypes.guess_type(key, strict=False)
-    known = guess is not None and guess.startswith(("image/", "application/json", "text/html"))
-    return guess if guess and known and encoding is None else "application/octet-stream"
-
-
-def _etag_is_md5(answer: GetObjectOutputTypeDef, bucket: str) -> bool:
-    """Whether the ETag of this answer is the MD5 of its body, by S3's documentation."""
-    whole = "ContentRange" not in answer
-    encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms")
-    opaque = encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith("--x-s3")
-    plain = re.fullmatch(r"[0-9a-f]{32}", unquoted(answer.get("ETag", "")))
-    return whole and not opaque and plain is not None
-
-
-def _md5(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
