@@ -6,6 +6,7 @@ import argparse
 import difflib
 import gc
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -37,6 +38,7 @@ _EXAMPLES = {
     "upscale": "sdflow upscale s3://archive/photos/ s3://archive/large/ --workers 4",
     "downscale": "sdflow downscale photos/ small/ --weights model.safetensors --samples 3",
 }
+_STOPPED = 4
 _EXIT_STATUS = """exit status:
   0  all images done or skipped     1  the job could not run
   2  wrong usage                    3  more images failed than --max-failure-rate allows
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SdflowError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
-        return _complain("stopped at once; the same command resumes the job", 4)
+        return _complain("stopped at once; the same command resumes the job", _STOPPED)
     except Exception as error:  # noqa: BLE001  # the last resort: a user gets a line, not a trace
         return _complain(f"internal error, {type(error).__name__}: {error}{_saved_trace()}", 1)
     return status
@@ -266,6 +268,9 @@ def entry() -> int:
     status = main()
     sys.stdout.flush()
     sys.stdout = sys.stderr
+    if status == _STOPPED:  # at once: threads may still be waiting for a store that is away
+        sys.stderr.flush()
+        os._exit(status)
     return status
 
 

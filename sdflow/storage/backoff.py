@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -22,21 +23,25 @@ class Backoff:
 
     Attributes:
         attempts: Attempts in all, the first included.
+        patience_s: So long attempts go on, even when there have been enough.
         base_s: Longest first pause.
         cap_s: Longest pause.
         sleep: Waits so many seconds.
+        clock: Seconds that never go back.
         uniform: Draws a number from [0, 1).
     """
 
     attempts: int = 3
+    patience_s: float = 0.0
     base_s: float = 0.5
     cap_s: float = 10.0
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
     uniform: Callable[[], float] = random.random
 
     def pause_s(self, attempt: int) -> float:
         """Seconds to wait after ``attempt`` (1-based) failed."""
-        return self.uniform() * min(self.cap_s, self.base_s * 2.0 ** (attempt - 1))
+        return self.uniform() * min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 30))
 
     def call(self, action: Callable[[], Result], *, retry_on: type[Exception]) -> Result:
         """Return what ``action`` returns; its last error once the attempts are used up.
@@ -45,9 +50,12 @@ class Backoff:
             action: Called with nothing, once per attempt.
             retry_on: The kind of error after which another attempt is made.
         """
-        for attempt in range(1, self.attempts):
+        started = self.clock()
+        for attempt in count(1):
             try:
                 return action()
             except retry_on:
-                self.sleep(self.pause_s(attempt))
-        return action()
+                if attempt >= self.attempts and self.clock() - started >= self.patience_s:
+                    raise
+            self.sleep(self.pause_s(attempt))
+        raise AssertionError  # the loop has no other end

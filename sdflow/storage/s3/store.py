@@ -7,7 +7,6 @@ from base64 import b64encode
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from math import ceil
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -80,8 +79,7 @@ class S3Store:
         self._backoff = backoff
         self._retry_on: type[TransientStorageError] = RetryHereError
         if options.patience_s > 0:
-            attempts = 1 + ceil(options.patience_s / (backoff.cap_s / 2))
-            self._backoff = replace(backoff, attempts=max(backoff.attempts, attempts))
+            self._backoff = replace(backoff, patience_s=options.patience_s)
             self._retry_on = TransientStorageError
         anonymous = options.no_sign_request
         wanted = S3Place(bucket, self._prefix, options.endpoint_url or "its endpoint", anonymous)
