@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from sdflow.worker.report import Ending, Retry
 
 LEASES_PER_WORKER = 2  # the second one's downloads overlap the first one's last uploads
+MAX_SHARD_IMAGES = 256
+_SHARD_S = 40.0  # of one worker, once its pace is known
+_FIRST_SHARD_PX = 64_000_000
 _DECAY = 0.9995  # of what is known of the pace, with every shard; slow workers come last
 
 
@@ -212,6 +215,12 @@ class Pace:
     def px_per_s(self) -> float | None:
         """Estimated source pixels a second of one worker; None before anything is known."""
         return self._pixels / self._seconds if self._seconds > 0 else None
+
+    @property
+    def shard_px(self) -> int:
+        """Estimated pixels that a shard should have, so that all take about equally long."""
+        pace = self.px_per_s
+        return _FIRST_SHARD_PX if pace is None else max(1, round(pace * _SHARD_S))
 
     def add(self, pixels: int, seconds: float) -> None:
         """Learn from a shard."""

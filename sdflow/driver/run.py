@@ -16,6 +16,7 @@ from sdflow.driver.address import check_listens
 from sdflow.driver.history import compact_ledger, read_ledger
 from sdflow.driver.intake import Intake
 from sdflow.driver.job import open_job
+from sdflow.driver.leases import MAX_SHARD_IMAGES
 from sdflow.driver.manifest import Manifest
 from sdflow.driver.places import job_places, patient_store
 from sdflow.driver.recorder import Recorder, new_run_id
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from sdflow.work.parameters import PixelParameters, Task
     from sdflow.work.shard import Shard
 
-_SHARD_IMAGES = 256
-_SHARD_S = 40.0  # of one worker, once its pace is known
-_FIRST_SHARD_PX = 64_000_000
 _log = structlog.get_logger()
 
 
@@ -170,16 +168,11 @@ class _Run:
         scheduler = Scheduler(
             min_workers=fewest, max_workers=most, drain_s=self.settings.drain_seconds
         )
-
-        def target_px() -> int:
-            pace = scheduler.pace.px_per_s
-            return _FIRST_SHARD_PX if pace is None else max(1, round(pace * _SHARD_S))
-
         shards = plan_shards(
             self.estimate.added(survey.items()),
             num_workers=most,
-            max_images=_SHARD_IMAGES,
-            target_px=target_px,
+            max_images=MAX_SHARD_IMAGES,
+            target_px=lambda: scheduler.pace.shard_px,
         )
         first = next(shards, None)
         if first is not None:

@@ -25,6 +25,7 @@ from sdflow.driver.events import (
     WorkerJoined,
     WorkerLost,
 )
+from sdflow.driver.leases import MAX_SHARD_IMAGES
 from sdflow.driver.state import Scheduler
 from sdflow.simulation.agenda import Agenda
 from sdflow.simulation.archive import Archive
@@ -37,8 +38,6 @@ from sdflow.work.plan import plan_shards
 if TYPE_CHECKING:
     from sdflow.simulation.scenario import Scenario
 
-_SHARD_S = 40.0
-_SHARD_IMAGES = 256
 _SLOW_SHARE = 0.01
 _SLOWER = 3.0
 _NOTICED_S, _NODE_NOTICED_S = 1.0, 15.0
@@ -66,8 +65,8 @@ class _Cluster:
         self._shards = plan_shards(
             self._archive.items(),
             num_workers=scenario.workers,
-            max_images=_SHARD_IMAGES,
-            target_px=self._target_px,
+            max_images=MAX_SHARD_IMAGES,
+            target_px=lambda: self._scheduler.pace.shard_px,
         )
         self._workers: dict[str, SimulatedWorker] = {}
         self._scale = scenario.workers
@@ -94,9 +93,6 @@ class _Cluster:
             if self._now - self._progressed_at > _STUCK_S:
                 break
         return self._figures(process_time() - started)
-
-    def _target_px(self) -> int:
-        return round(_SHARD_S * (self._scheduler.pace.px_per_s or self._px_per_s))
 
     @property
     def _now(self) -> float:
