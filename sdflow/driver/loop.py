@@ -114,8 +114,10 @@ class Driver:
                 self._plan(planner)
                 if self._scheduler.is_finished:
                     break
+                began, workers = monotonic(), self._pool.num_ready
                 for event in self._pool.events(timeout_s=_WAIT_S):
                     self._handle(event)
+                self._tally.worker_s += workers * (monotonic() - began)
                 if monotonic() - self._ticked >= _TICK_S:
                     self._tick(check)
         self._tally.retries += self._scheduler.retries
@@ -132,7 +134,6 @@ class Driver:
 
     def _tick(self, check: Callable[[], None]) -> None:
         now = monotonic()
-        self._tally.worker_s += self._pool.num_ready * (now - self._ticked)
         self._ticked = now
         check()
         self._handle(TimePassed())

@@ -31,7 +31,9 @@ def test_second_run_touches_nothing_and_a_third_does_only_what_is_new_or_changed
     tmp_path: Path,
 ) -> None:
     source, target = write_folder(tmp_path / "in", photos(6)), tmp_path / "out"
-    assert run("upscale", source, target, **BICUBIC).done == 6
+    first = run("upscale", source, target, **BICUBIC)
+    assert first.done == 6
+    assert 0 < first.worker_busy_fraction <= 1
     before = _times(target)
     second = run("upscale", source, target, **BICUBIC)
     assert (second.listed, second.done, second.skipped, second.exit_status) == (6, 0, 6, 0)
