@@ -60,7 +60,8 @@ def test_node_that_is_drained_hands_its_images_back_and_none_is_tried_twice(
             (victim,) = cluster.worker_nodes
             drain = subprocess.run(  # noqa: S603
                 [
-                    *("ray", "drain-node", "--address", cluster.address),
+                    *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
+                    *("--address", cluster.address),
                     *("--node-id", victim.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"),
                     *("--reason-message", "spot", "--deadline-remaining-seconds", "60"),
                 ],
