@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from threading import Event as Flag
@@ -26,6 +26,7 @@ from sdflow.driver.survey import Survey
 from sdflow.driver.tally import Pass, Tally
 from sdflow.driver.tenure import hold_job
 from sdflow.driver.weights import BICUBIC, find_weights
+from sdflow.errors import ClusterError, StorageError
 from sdflow.storage import keys
 from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import open_store
@@ -91,19 +92,29 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
             run = _Run(
                 settings, failed_only, source, target, tenure, parameters, index, estimate, tally
             )
-            listed = run.go(spec, weights.data, recorder, stop)
+
+            def numbers(*, broken: bool = False) -> Summary:
+                return tally.summary(
+                    seconds=perf_counter() - started,
+                    stopped=stop.is_set(),
+                    max_failure_rate=settings.max_failure_rate,
+                    broken=broken,
+                )
+
+            try:
+                listed = run.go(spec, weights.data, recorder, stop)
+            except (ClusterError, StorageError):
+                if tenure.is_owner and tally.has_begun:
+                    with suppress(StorageError):
+                        _write_summary(target, numbers(broken=True))
+                raise
             if failed_only or not listed.intake.is_whole:
                 bury_all_dead(target, index, run_id)
             tenure.check()
-            summary = tally.summary(
-                listed,
-                seconds=perf_counter() - started,
-                stopped=stop.is_set(),
-                max_failure_rate=settings.max_failure_rate,
-            )
+            summary = numbers()
             if tenure.is_owner:
                 target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
-                target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
+                _write_summary(target, summary)
     return summary
 
 
@@ -131,8 +142,8 @@ class _Run:
             parts = read_ledger(self.target, self.index)
             if self.tenure.is_alone:
                 compact_ledger(self.target, self.index, parts)
-            self.tally.begin_pass()
             listed = self._dead_letters(stop) if self.failed_only else self._listing(stop)
+            self.tally.begin_pass(listed)
             self._work(listed.survey, spec, weights, stop)
             recorder.finish()
             is_whole = not listed.survey.elsewhere
@@ -196,6 +207,10 @@ class _Run:
                 self.tally.devices |= pool.devices
                 self.tally.peak_rss_worker = max(self.tally.peak_rss_worker, pool.peak_rss_bytes)
         _take_signals(stop)  # and puts back what it found
+
+
+def _write_summary(target: Store, summary: Summary) -> None:
+    target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
 
 
 @contextmanager

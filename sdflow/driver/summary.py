@@ -32,7 +32,7 @@ class Summary:
         peak_rss_driver_mb: Largest memory of the driver's process.
         peak_rss_worker_mb: Largest memory of any worker's process.
         devices: Kinds of device that worked.
-        exit_status: 0 done, 3 too many failed, 4 stopped and resumable.
+        exit_status: 0 done, 1 could not go on, 3 too many failed, 4 stopped and resumable.
     """
 
     task: Task

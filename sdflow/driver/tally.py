@@ -69,6 +69,7 @@ class Tally:
         self._parameters = parameters
         self._estimate = estimate
         self._totals = Totals()
+        self._listed: Pass | None = None
         self._failed = 0
         self._done_before = 0
         self._denied = 0
@@ -82,8 +83,14 @@ class Tally:
         """Whether the ledger takes lines as fast as they come."""
         return self._recorder.num_waiting < _MAX_WAITING
 
-    def begin_pass(self) -> None:
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to say."""
+        return self._listed is not None
+
+    def begin_pass(self, listed: Pass) -> None:
         """The listing is gone through (once more): what was done so far will count as settled."""
+        self._listed = listed
         self._done_before = self._totals.done
         self._failed = 0
 
@@ -143,17 +150,19 @@ class Tally:
         self._index.bury(line)
 
     def summary(
-        self, listed: Pass, *, seconds: float, stopped: bool, max_failure_rate: float
+        self, *, seconds: float, stopped: bool, max_failure_rate: float, broken: bool = False
     ) -> Summary:
-        """The numbers of the run as they stand.
+        """The numbers of the run as they stand, after at least one pass began.
 
         Args:
-            listed: The last way through the listing.
             seconds: From start to end.
             stopped: Whether a stop was requested.
             max_failure_rate: Share of images that may fail.
+            broken: Whether the run ends because it could not go on.
         """
-        intake, survey = listed.intake, listed.survey
+        if self._listed is None:
+            raise ValueError("nothing was listed")
+        intake, survey = self._listed.intake, self._listed.survey
         totals, task = self._totals, self._parameters.task
         failed = self._failed + survey.failed
         skipped = survey.skipped - self._done_before
@@ -178,7 +187,9 @@ class Tally:
             peak_rss_driver_mb=round(peak_rss_bytes() / 1e6, 1),
             peak_rss_worker_mb=round(self.peak_rss_worker / 1e6, 1),
             devices=tuple(sorted(self.devices)),
-            exit_status=exit_status(
+            exit_status=1
+            if broken
+            else exit_status(
                 listed=survey.listed,
                 failed=failed,
                 stopped=unfinished > 0 or (stopped and not intake.is_whole),

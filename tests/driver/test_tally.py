@@ -54,8 +54,9 @@ def _listed(index: LedgerIndex, count: int) -> Pass:
 
 
 def test_counts_add_up_and_failures_are_dead_letters(tally: Tally, index: LedgerIndex) -> None:
+    tally.begin_pass(_listed(index, 3))
     tally.add_endings([_done("000.jpg"), _failed("001.jpg", "decode.corrupt"), _done("002.jpg")])
-    summary = tally.summary(_listed(index, 3), seconds=1, stopped=False, max_failure_rate=0)
+    summary = tally.summary(seconds=1, stopped=False, max_failure_rate=0)
     assert (summary.listed, summary.done, summary.failed, summary.unfinished) == (3, 2, 1, 0)
     assert (summary.megapixels_in, summary.exit_status) == (0.0002, 3)
     assert json.loads(index.dead_letters())["error"] == "decode.corrupt"
@@ -65,9 +66,19 @@ def test_counts_add_up_and_failures_are_dead_letters(tally: Tally, index: Ledger
 def test_images_without_an_ending_are_never_status_0(
     tally: Tally, index: LedgerIndex, *, stopped: bool
 ) -> None:
+    tally.begin_pass(_listed(index, 2))
     tally.add_endings([_done("000.jpg")])
-    summary = tally.summary(_listed(index, 2), seconds=1, stopped=stopped, max_failure_rate=1)
+    summary = tally.summary(seconds=1, stopped=stopped, max_failure_rate=1)
     assert (summary.unfinished, summary.exit_status) == (1, 4)
+
+
+def test_run_that_could_not_go_on_says_so_whatever_it_has_done(
+    tally: Tally, index: LedgerIndex
+) -> None:
+    tally.begin_pass(_listed(index, 2))
+    tally.add_endings([_done("000.jpg")])
+    summary = tally.summary(seconds=1, stopped=False, max_failure_rate=1, broken=True)
+    assert (summary.done, summary.unfinished, summary.exit_status) == (1, 1, 1)
 
 
 def test_credentials_that_ran_out_end_the_job_before_all_images_are_dead_letters(
