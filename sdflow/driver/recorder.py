@@ -16,8 +16,6 @@ from sdflow.storage import keys
 from sdflow.work.ledger import encode_line, encode_part
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from sdflow.storage.store import Store
     from sdflow.work.ledger import LedgerLine
 
@@ -58,12 +56,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             with suppress(StorageError):  # what is done is done, however the run ends
                 self.finish()

@@ -18,7 +18,6 @@ from sdflow.work.ledger import decode_lines, encode_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     from sdflow.work.ledger import LedgerLine
 
@@ -49,12 +48,7 @@ class LedgerIndex:
     def __enter__(self) -> LedgerIndex:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._database.close()
 
     def add(self, lines: Iterable[LedgerLine]) -> None:
