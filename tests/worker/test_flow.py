@@ -148,41 +148,38 @@ class _Gate(BicubicEngine):
         return super().upscale(image, key=key, seed=seed, tau=tau, sample=sample)
 
 
-def test_images_that_are_handed_back_are_not_computed_and_free_their_room() -> None:
+def _parted(
+    count: int, give: int, bounds: Bounds
+) -> tuple[Pipeline, Shard, list[WorkItem], Outcome]:
+    """Images of which some are handed back while the first one is computed; the rest is done."""
     source, target = MemoryStore(), MemoryStore()
     data = image_bytes("L", (100, 100), "PNG")
-    items = tuple(WorkItem(f"{n}.png", source.put(f"{n}.png", data), len(data)) for n in range(40))
+    keys = [f"{number}.png" for number in range(count)]
+    shard = Shard(tuple(WorkItem(key, source.put(key, data), len(data)) for key in keys))
     gate, endings = _Gate(), list[Ending]()
-    pipeline = Pipeline(source, target, gate, PARAMETERS, Bounds(10_000, 20_000))
-    held = pipeline.hold(1, Shard(items))
+    pipeline = Pipeline(source, target, gate, PARAMETERS, bounds)
+    held = pipeline.hold(1, shard)
     thread = Thread(target=pipeline.work, args=(held, endings.append))
     thread.start()
     gate.reached.wait()
-    back = held.give_back(30)
+    back = held.give_back(give)
     gate.opened.set()
     thread.join()
-    assert [item.key for item in back] == [f"{n}.png" for n in range(39, 9, -1)]
-    assert Outcome(endings, Shard(items)).done.keys() == {item.key for item in items[:10]}
-    again = run(pipeline, Shard(items))  # hangs if pixels were not given back
+    assert held.give_back(1) == []
+    return pipeline, shard, back, Outcome(endings, shard)
+
+
+def test_images_that_are_handed_back_are_not_computed_and_free_their_room() -> None:
+    pipeline, shard, back, outcome = _parted(40, 30, Bounds(10_000, 20_000))
+    assert [item.key for item in back] == [f"{number}.png" for number in range(39, 9, -1)]
+    assert outcome.done.keys() == {item.key for item in shard.items[:10]}
+    again = run(pipeline, shard)  # hangs if pixels were not given back
     pipeline.close()
     assert again.totals.done == 40
 
 
 def test_no_more_than_what_waits_can_be_handed_back() -> None:
-    source, target = MemoryStore(), MemoryStore()
-    data = image_bytes("L", (9, 9), "PNG")
-    items = tuple(WorkItem(f"{n}.png", source.put(f"{n}.png", data), len(data)) for n in range(4))
-    gate, endings = _Gate(), list[Ending]()
-    pipeline = Pipeline(source, target, gate, PARAMETERS, Bounds(10_000))
-    held = pipeline.hold(1, Shard(items))
-    thread = Thread(target=pipeline.work, args=(held, endings.append))
-    thread.start()
-    gate.reached.wait()
-    back = held.give_back(100)
-    gate.opened.set()
-    thread.join()
+    pipeline, _, back, outcome = _parted(4, 100, Bounds(10_000))
     pipeline.close()
-    assert held.give_back(1) == []
-    ended = Outcome(endings, Shard(items)).done.keys()
-    assert len(back) + len(ended) == 4
-    assert ended.isdisjoint({item.key for item in back})
+    assert len(back) + len(outcome.done) == 4
+    assert outcome.done.keys().isdisjoint({item.key for item in back})

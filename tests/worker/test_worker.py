@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -117,19 +118,7 @@ def test_answer_comes_at_once_when_something_is_urgent() -> None:
 
 def test_limits_of_the_kind_of_device_hold_from_the_start_and_are_reported(tmp_path: Path) -> None:
     items = _photos(tmp_path / "in", 2)
-    parameters = PixelParameters(
-        task="upscale",
-        weights="w",
-        tau=0.8,
-        seed=0,
-        samples=6,
-        format="keep",
-        quality=95,
-        precision="fp32",
-        tile=64,
-        halo=8,
-        overlap=None,
-    )
+    parameters = replace(PARAMETERS, weights="w", samples=6, tile=64, halo=8)
     spec = _spec(tmp_path, parameters, {"cpu": Limits(2000, tile=16)})
     worker = Worker(spec, encode_safetensors(seeded_model(TINY)))
     worker.start(1, Shard(items))
