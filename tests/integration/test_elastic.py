@@ -19,6 +19,8 @@ from tests.integration.processes import worker_processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+_MANY = 300  # images: more than are done in the seconds until a notice has come around
+
 
 def test_workers_follow_the_backlog(tmp_path: Path, small_weights: str, ray_session: str) -> None:
     del ray_session
@@ -46,7 +48,7 @@ def test_workers_follow_the_backlog(tmp_path: Path, small_weights: str, ray_sess
 def test_node_that_is_drained_hands_its_images_back_and_none_is_tried_twice(
     tmp_path: Path, small_weights: str
 ) -> None:
-    source = write_folder(tmp_path / "in", photos(40))
+    source = write_folder(tmp_path / "in", photos(_MANY))
     target = LocalStore(tmp_path / "out")
     with nodes(2) as cluster:
         command = upscale_command(
@@ -73,8 +75,8 @@ def test_node_that_is_drained_hands_its_images_back_and_none_is_tried_twice(
             output, _ = driver.communicate()
         assert driver.returncode == 0, (tmp_path / "log").read_text()
     summary = json.loads(output)
-    assert (summary["done"], summary["failed"], summary["retries"]) == (40, 0, 0)
+    assert (summary["done"], summary["failed"], summary["retries"]) == (_MANY, 0, 0)
     logged = (tmp_path / "log").read_text()
     assert "node will go" in logged
     assert '"reason": "drained"' in logged
-    assert len(results(open_store(StoreLocation(target.url))).outputs) == 40
+    assert len(results(open_store(StoreLocation(target.url))).outputs) == _MANY
