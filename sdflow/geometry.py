@@ -25,6 +25,10 @@ class Size:
         """Both sides divided and rounded up."""
         return Size(-(-self.height // divisor), -(-self.width // divisor))
 
+    def transposed(self) -> Size:
+        """Height and width exchanged."""
+        return Size(self.width, self.height)
+
     def padded_to(self, *, multiple_of: int, minimum: int) -> Size:
         """The smallest size that covers this one and keeps the requirement."""
         grown = Size(max(self.height, minimum), max(self.width, minimum))

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from posixpath import splitext
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sdflow.geometry import Region
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 """HWC, height and width at least 1; 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
@@ -25,6 +28,7 @@ class ImageFormat(StrEnum):
     PNG = "png"
     WEBP = "webp"
     TIFF = "tiff"
+    AVIF = "avif"
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -38,6 +42,7 @@ _EXTENSIONS = MappingProxyType(
         ImageFormat.PNG: (".png",),
         ImageFormat.WEBP: (".webp",),
         ImageFormat.TIFF: (".tif", ".tiff"),
+        ImageFormat.AVIF: (".avif",),
     }
 )
 FORMAT_BY_EXTENSION = MappingProxyType(
@@ -51,15 +56,60 @@ def format_of_key(key: str) -> ImageFormat | None:
     return FORMAT_BY_EXTENSION.get(splitext(key)[1].lower())
 
 
+class ByteSource(Protocol):
+    """A file's bytes, in memory (``bytes`` is one) or read by ranges from where they lie."""
+
+    def __len__(self) -> int:
+        """Length of the whole file."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """A range with step 1 and no negative ends, cut at the end of the file."""
+
+
+class PixelReader(Protocol):
+    """The pixels of one image as they are stored, in pieces.
+
+    Attributes:
+        is_random: Regions may be read in any order, at a cost that follows their own size. Else
+            every region must have the whole width and begin where the one before ended.
+    """
+
+    is_random: bool
+
+    def read(self, region: Region) -> Pixels:
+        """The pixels of a region that lies inside the image; raises BrokenImageError."""
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How pixels are written.
+
+    Attributes:
+        format: What to write.
+        quality: 1 to 100, for JPEG, WebP and AVIF.
+        png_level: 0 to 9, for PNG.
+        pyramid: Whether a TIFF gets reduced copies, for viewers of giant images.
+    """
+
+    format: ImageFormat
+    quality: int = 95
+    png_level: int = 2
+    pyramid: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """What a file says about its pixels, kept byte for byte where the format allows.
 
     Attributes:
         icc: ICC profile.
-        exif: A TIFF stream that begins with ``II`` or ``MM``, without the ``Exif`` prefix of JPEG.
-            It holds the orientation, which is neither applied to the pixels nor reset.
+        exif: A TIFF stream that begins with ``II`` or ``MM``, without the ``Exif`` prefix of JPEG,
+            as the file had it: its orientation and sizes are those of the stored pixels.
         xmp: XMP packet, UTF-8. JPEG's extended XMP (packets above 64 KB) is not read.
+        iptc: IPTC-IIM records, without the Photoshop resource around them.
         dpi: Horizontal and vertical pixels per inch from the file's own density field. WebP has
             no such field; the resolution tags inside ``exif`` are separate and stay as they are.
     """
@@ -67,6 +117,7 @@ class Metadata:
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
 
 
@@ -76,9 +127,9 @@ class ImageInfo:
 
     Attributes:
         format: By content, whatever the extension says.
-        width: Pixels per stored row; the EXIF orientation is not applied.
+        width: Pixels per stored row; the orientation is not applied.
         height: Stored rows.
-        bands: Channels of the stored pixels as they decode: a palette counts as 3, with
+        bands: Channels of the pixels as they decode: a palette or CMYK counts as 3, with
             transparency as 4.
         bit_depth: Bits of a stored sample. Up to 8 decode to uint8, 16 to uint16.
         frames: Images in the file, thumbnails and reduced copies not counted.
@@ -135,6 +186,23 @@ class DecodedImage:
         return int(self.pixels.shape[0] * self.pixels.shape[1])
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class OpenedImage:
+    """An image whose header and metadata are read, and whose pixels can be.
+
+    Attributes:
+        info: What the header says.
+        metadata: What is around the pixels, as the file has it.
+        orientation: EXIF orientation, 1 to 8, that is yet to be applied to what ``reader`` gives.
+        reader: The stored pixels.
+    """
+
+    info: ImageInfo
+    metadata: Metadata
+    orientation: int
+    reader: PixelReader
+
+
 class BrokenImageError(Exception):
     """Bytes that a format's reader cannot follow; ``codec`` adds the key (``DecodeError``).
 
@@ -147,7 +215,7 @@ class BrokenImageError(Exception):
         self.code = code
 
 
-def take(data: bytes, start: int, size: int, what: str) -> bytes:
+def take(data: ByteSource, start: int, size: int, what: str) -> bytes:
     """Cut ``data[start : start + size]``; BrokenImageError (truncated) if it is not all there."""
     if start + size > len(data):
         raise BrokenImageError(

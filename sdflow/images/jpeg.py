@@ -91,7 +91,7 @@ def unpack(data: bytes) -> Unpacked:
         if not _APP0 < marker <= 0xEF or marker == _APP14:
             kept.append(data[start:end])
     profile = _join_icc(icc)
-    return Unpacked(b"".join(kept), Metadata(profile, b"".join(exif) or None, xmp, dpi))
+    return Unpacked(b"".join(kept), Metadata(profile, b"".join(exif) or None, xmp, dpi=dpi))
 
 
 def write_options(metadata: Metadata, quality: int) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def unpack(data: bytes) -> Unpacked:
             dpi = (x * _METRES_PER_INCH, y * _METRES_PER_INCH) if unit == 1 else None
         if name == b"IEND":
             _check_rows(pixels, _stored_bytes(*header))
-            return Unpacked(b"".join(kept), Metadata(icc, exif, xmp, dpi), transparent)
+            return Unpacked(b"".join(kept), Metadata(icc, exif, xmp, dpi=dpi), transparent)
     raise BrokenImageError("the file ends before IEND", code="decode.truncated")
 
 

@@ -139,7 +139,7 @@ def _metadata(directory: ifd.Directory) -> Metadata:
     if factor is not None and len(sides) == 2 and all(side and side[0] for side in sides):
         dpi = (sides[0][0] * factor, sides[1][0] * factor)
     icc, xmp = (tags[tag].value if tag in tags else None for tag in (_ICC, _XMP))
-    return Metadata(icc, exif, xmp, dpi)
+    return Metadata(icc, exif, xmp, dpi=dpi)
 
 
 def _numbers(directory: ifd.Directory, tag: int, default: Iterable[int] = ()) -> list[int]:
