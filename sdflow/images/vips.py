@@ -14,7 +14,7 @@ import numpy as np
 
 os.environ.setdefault("VIPS_CONCURRENCY", "1")  # read once, by the import that follows
 
-import pyvips  # noqa: E402
+import pyvips
 
 if TYPE_CHECKING:
     from sdflow.images.formats import ByteSource, Pixels
