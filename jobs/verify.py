@@ -12,9 +12,10 @@ from sdflow.driver.lease import JobTakenError
 from sdflow.driver.places import target_place
 from sdflow.driver.presence import living_owner
 from sdflow.driver.record import require_record
-from sdflow.driver.recorder import Recorder, new_run_id
+from sdflow.driver.recorder import Recorder, new_run_id, remove_below
 from sdflow.driver.tenure import hold_job
 from sdflow.driver.verification import Repair, verify_outputs
+from sdflow.storage import keys
 from sdflow.storage.location import open_store
 from sdflow.work.index import scratch_index
 
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from sdflow.driver.verification import Finding
     from sdflow.storage.store import Store
 
+_LONGEST_UPLOAD_S = 600.0  # of a worker that nobody has heard from; it gives up sooner
 _log = structlog.get_logger()
 
 
 def run(settings: VerifySettings, *, report: Callable[[str], None]) -> int:
-    """Compare DST with the ledger, and see to it that the next run repairs it if asked to.
+    """Compare DST with the ledger; if asked to, let the next run repair it, and clean it.
 
     Args:
         settings: The command's.
@@ -49,7 +51,10 @@ def run(settings: VerifySettings, *, report: Callable[[str], None]) -> int:
     def show(finding: Finding) -> None:
         report(json.dumps(_problem(finding, repaired=settings.repair)))
 
-    counts = (_repair if settings.repair else _look)(target, show)
+    if settings.repair or settings.clean:
+        counts = _work(target, settings, show)
+    else:
+        counts = _look(target, show)
     counts["exit_status"] = 3 if counts["missing"] or counts["changed"] else 0
     report(json.dumps(counts))
     return counts["exit_status"]
@@ -65,15 +70,24 @@ def _look(target: Store, show: Callable[[Finding], None]) -> dict[str, int]:
     return _verify(target, show, None)
 
 
-def _repair(target: Store, show: Callable[[Finding], None]) -> dict[str, int]:
+def _work(
+    target: Store, settings: VerifySettings, show: Callable[[Finding], None]
+) -> dict[str, int]:
     with hold_job(target, join=False) as tenure, Recorder(target, run_id=new_run_id()) as recorder:
         if not tenure.is_alone:
+            flag = "--repair" if settings.repair else "--clean"
             raise JobTakenError(
                 f"drivers that have joined the job in {target.url} are alive: wait for their end, "
-                "or leave --repair out",
-                item="--repair",
+                f"or leave {flag} out",
+                item=flag,
             )
-        return _verify(target, show, Repair(recorder, tenure.check))
+        repair = Repair(recorder, tenure.check) if settings.repair else None
+        counts = _verify(target, show, repair)
+        if settings.clean:
+            tenure.check()
+            counts["scratch_removed"] = remove_below(target, keys.SCRATCH_PREFIX)
+            counts["uploads_discarded"] = target.discard_uploads(older_than_s=_LONGEST_UPLOAD_S)
+        return counts
 
 
 def _verify(

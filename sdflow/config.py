@@ -72,6 +72,9 @@ class VerifySettings(TargetSettings):
     repair: bool = Field(
         False, description="let the next run of the job make missing and changed results again"
     )
+    clean: bool = Field(
+        False, description="remove what killed runs have left: parts of images, begun uploads"
+    )
 
 
 class JobSettings(StorageSettings):
@@ -103,14 +106,31 @@ class JobSettings(StorageSettings):
     halo: int | None = Field(
         None, ge=0, description="LR pixels around a tile; default what the weights need"
     )
-    format: Literal["keep", "png", "jpeg", "webp", "tiff"] = Field(
+    outscale: float = Field(
+        4.0, ge=1, le=8, description="upscale: final scale, 1 to 8, Lanczos from the x4 result"
+    )
+    format: Literal["keep", "png", "jpeg", "webp", "tiff", "avif"] = Field(
         "keep", description="format of the results"
     )
-    quality: int = Field(95, ge=1, le=100, description="quality of JPEG and WebP results")
+    quality: int = Field(95, ge=1, le=100, description="quality of JPEG, WebP and AVIF results")
+    png_level: int = Field(2, ge=0, le=9, description="compression of PNG results, 0 to 9")
+    tiff_pyramid: bool = Field(
+        False, description="TIFF results get reduced copies, for viewers of giant images"
+    )
+    metadata: Literal["keep", "strip"] = Field(
+        "keep", description="EXIF, XMP, IPTC and density; strip leaves the colour profile alone"
+    )
+    first_frame: bool = Field(False, description="take the first frame of animations")
     include: Globs = Field((), description="only keys that match this glob; repeatable")
     exclude: Globs = Field((), description="no keys that match this glob; repeatable, wins")
     max_pixels: int = Field(
-        64_000_000, ge=1, description="sources with more pixels become dead letters"
+        1_000_000_000, ge=1, description="sources with more pixels become dead letters"
+    )
+    giant_pixels: int = Field(
+        512_000_000,
+        ge=1,
+        description="images whose source or result has more pixels are done in parts, "
+        "never whole in memory",
     )
     max_failure_rate: float = Field(
         0, ge=0, le=1, description="share of images that may fail without exit status 3"
@@ -153,6 +173,9 @@ RETRY_FIELDS = (
     "workers",
     "gpus_per_worker",
     "max_pixels",
+    "giant_pixels",
+    "first_frame",
+    "png_level",
     "max_failure_rate",
     "drain_seconds",
     "address",

@@ -80,5 +80,5 @@ def after_failures(shard: Shard, failures: Sequence[Retry], *, counts: bool) -> 
 def pause_s(shard: Shard) -> float:
     """Seconds before an attempt after failures: exponential, with jitter from the shard itself."""
     longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(shard.attempt - 2, 10))
-    name = f"{shard.items[0].key}\0{shard.attempt}".encode("utf-8", "surrogateescape")
+    name = f"{shard.items[0].name}\0{shard.attempt}".encode("utf-8", "surrogateescape")
     return longest * (0.5 + zlib.crc32(name) / 2**33)

@@ -128,7 +128,7 @@ class ScaleTo:
 
 @dataclass(frozen=True, slots=True)
 class RecordEndings:
-    """Write the ledger lines of images that are done or given up."""
+    """Write the ledger lines of images that are done or given up, count parts that are done."""
 
     endings: tuple[Ending, ...]
 
@@ -144,6 +144,13 @@ class RecordDeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveParts:
+    """Remove what the parts of an image have left, once its ledger line is durable."""
+
+    item: WorkItem
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """End the job: nothing has succeeded for too long.
 
@@ -156,4 +163,13 @@ class GiveUp:
     message: str
 
 
-Command = StartShard | SplitShard | StopWorker | ScaleTo | RecordEndings | RecordDeadLetter | GiveUp
+Command = (
+    StartShard
+    | SplitShard
+    | StopWorker
+    | ScaleTo
+    | RecordEndings
+    | RecordDeadLetter
+    | RemoveParts
+    | GiveUp
+)

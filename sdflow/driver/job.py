@@ -15,6 +15,7 @@ from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.tiling.grid import blend_overlap
 from sdflow.work.parameters import PixelParameters
+from sdflow.worker.photo import SCALE
 
 if TYPE_CHECKING:
     from sdflow.config import JobSettings
@@ -88,6 +89,10 @@ def open_job(
 def _resolve(
     task: Task, settings: JobSettings, weights: JobWeights, before: dict[str, Any]
 ) -> PixelParameters:
+    if task != "upscale" and settings.outscale != SCALE:
+        raise UsageError(
+            f"--outscale is for upscale, {task} always divides by 4", item="--outscale"
+        )
     tiled = weights.data is not None
     if before.get("weights") != weights.name:
         before = {}  # what suited other weights may show seams with these
@@ -106,8 +111,11 @@ def _resolve(
         tau=settings.tau,
         seed=settings.seed,
         samples=settings.samples,
+        outscale=settings.outscale,
         format=settings.format,
         quality=settings.quality,
+        metadata=settings.metadata,
+        tiff_pyramid=settings.tiff_pyramid,
         precision=begun or weights.precision,
         tile=tile if tiled else None,
         halo=halo if tiled else None,

@@ -7,10 +7,11 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from sdflow.work.ledger import LedgerLine
+from sdflow.worker.report import PartDone, Retry
 
 if TYPE_CHECKING:
     from sdflow.work.shard import Shard, WorkItem
-    from sdflow.worker.report import Ending, Retry
+    from sdflow.worker.report import Ending
 
 LEASES_PER_WORKER = 2  # the second one's downloads overlap the first one's last uploads
 MAX_SHARD_IMAGES = 256
@@ -28,7 +29,7 @@ class Lease:
         worker: Who holds it.
         shard: What was leased.
         started: Scheduler's clock at the start.
-        remaining: Images whose ending the worker has yet to report.
+        remaining: Items whose ending the worker has yet to report, by name.
         remaining_px: Estimated pixels of those.
         done_px: Estimated pixels of those that are done.
         settled: Of the remaining, those that the twin has done already.
@@ -61,37 +62,38 @@ class Lease:
         self.twin, twin.twin = twin, self
         self.had_twin = twin.had_twin = True
 
-    def end(self, ending: Ending) -> bool:
-        """Take an image's ending in; True where it is to be recorded.
+    def end(self, ending: Ending) -> WorkItem | None:
+        """Take an item's ending in; returns the item where that settles it.
 
-        It changes nothing when the image has ended already, here or with the twin, nor when it
+        It changes nothing when the item has ended already, here or with the twin, nor when it
         did not succeed here and the twin still has it.
         """
-        item = self.remaining.pop(ending.key, None)
+        item = self.remaining.pop(ending.name, None)
         if item is None:
-            return False
+            return None
         self.remaining_px -= item.pixels
         outcome, twin = ending.outcome, self.twin
-        if isinstance(outcome, LedgerLine) and outcome.status == "done":
+        is_done = isinstance(outcome, LedgerLine) and outcome.status == "done"
+        if is_done or isinstance(outcome, PartDone):
             self.done_px += item.pixels
-        if ending.key in self.settled:
-            self.settled.remove(ending.key)
-            return False
-        if isinstance(outcome, LedgerLine):
+        if ending.name in self.settled:
+            self.settled.remove(ending.name)
+            return None
+        if outcome is not None and not isinstance(outcome, Retry):
             if twin is not None:
-                twin.settle(ending.key)
-            return True
-        if twin is None or ending.key not in twin.remaining:
+                twin.settle(ending.name)
+            return item
+        if twin is None or ending.name not in twin.remaining:
             if outcome is None:
                 self.returned.append(item)
             else:
                 self.retries.append(outcome)
-        return False
+        return None
 
-    def settle(self, key: str) -> None:
-        """Learn that the twin has done an image."""
-        if key in self.remaining:
-            self.settled.add(key)
+    def settle(self, name: str) -> None:
+        """Learn that the twin has done an item."""
+        if name in self.remaining:
+            self.settled.add(name)
 
     @property
     def is_open(self) -> bool:
@@ -103,8 +105,8 @@ class Lease:
         elsewhere = self.twin.remaining if self.twin is not None else {}
         return [
             item
-            for key, item in self.remaining.items()
-            if key not in self.settled and key not in elsewhere
+            for name, item in self.remaining.items()
+            if name not in self.settled and name not in elsewhere
         ]
 
 
@@ -167,7 +169,7 @@ class Roster:
     def lease(self, worker: str, shard: Shard, clock: float) -> Lease:
         """Give a shard to a worker."""
         state, number = self.workers[worker], next(self._numbers)
-        remaining = {item.key: item for item in shard.items}
+        remaining = {item.name: item for item in shard.items}
         lease = Lease(number, worker, shard, clock, remaining, shard.pixels)
         if not state.leases:
             state.free_since = state.progressed = clock

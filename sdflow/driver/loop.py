@@ -18,6 +18,7 @@ from sdflow.driver.events import (
     ListingEnded,
     RecordDeadLetter,
     RecordEndings,
+    RemoveParts,
     ScaleTo,
     ShardPlanned,
     SplitShard,
@@ -155,6 +156,8 @@ class Driver:
                     self._pool.split_shard(worker, lease, count)
                 case RecordDeadLetter():
                     self._tally.add_dead_letter(command)
+                case RemoveParts(item):
+                    self._tally.remove_parts(item)
                 case StopWorker(worker, reason):
                     self._pool.stop(worker, reason)
                 case ScaleTo(workers):

@@ -32,6 +32,17 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(3)}"
 
 
+def remove_below(target: Store, prefix: str) -> int:
+    """Remove every object whose key begins so; returns how many there were.
+
+    Raises:
+        StorageError: If the store refuses.
+    """
+    found = [info.key for info in target.list(prefix) if not info.is_placeholder]
+    target.delete_many(found)
+    return len(found)
+
+
 class Recorder:
     """Writes ledger lines in parts: one every few seconds, however many shards there are.
 
@@ -48,10 +59,12 @@ class Recorder:
         self._run_id = run_id
         self._lines: deque[bytes] = deque()
         self._writing: list[bytes] = []
+        self._prefixes: deque[str] = deque()
+        self._obsolete: list[str] = []
         self._number = 0
         self._flushed_at = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._future: Future[str] | None = None
+        self._future: Future[None] | None = None
 
     def __enter__(self) -> Recorder:
         return self
@@ -70,6 +83,10 @@ class Recorder:
     def add(self, line: LedgerLine) -> None:
         """Take a line; it goes out with the next part. May be called from any thread."""
         self._lines.append(encode_line(line))
+
+    def remove_later(self, prefix: str) -> None:
+        """Remove all objects whose keys begin so, once the lines taken so far are durable."""
+        self._prefixes.append(prefix)
 
     def work(self, now: float) -> None:
         """Begin to write a part when it is time; never waits.
@@ -103,10 +120,16 @@ class Recorder:
             count = min(len(self._lines), _MAX_LINES)
             self._writing = [self._lines.popleft() for _ in range(count)]
             self._number += 1
+            if not self._lines:
+                self._obsolete = [self._prefixes.popleft() for _ in range(len(self._prefixes))]
         key = keys.ledger_key(f"{self._run_id}-{self._number:06d}")
-        self._future = self._thread.submit(
-            lambda: self._target.put(key, encode_part(b"".join(self._writing)))
-        )
+        self._future = self._thread.submit(self._write, key)
+
+    def _write(self, key: str) -> None:
+        self._target.put(key, encode_part(b"".join(self._writing)))
+        for prefix in self._obsolete:
+            remove_below(self._target, prefix)
+        self._obsolete = []
 
     def _collect(self) -> TransientStorageError | None:
         """See what has become of the part on its way; the same part goes out again if need be."""

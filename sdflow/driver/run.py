@@ -19,7 +19,7 @@ from sdflow.driver.job import open_job
 from sdflow.driver.leases import MAX_SHARD_IMAGES
 from sdflow.driver.manifest import Manifest
 from sdflow.driver.places import job_places, patient_store
-from sdflow.driver.recorder import Recorder, new_run_id
+from sdflow.driver.recorder import Recorder, new_run_id, remove_below
 from sdflow.driver.retry import RetrySurvey, bury_all_dead, dead_sources
 from sdflow.driver.state import Scheduler
 from sdflow.driver.survey import Survey
@@ -31,6 +31,7 @@ from sdflow.storage import keys
 from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import open_store
 from sdflow.work.estimate import PixelEstimate
+from sdflow.work.handling import Handling
 from sdflow.work.index import scratch_index
 from sdflow.work.plan import plan_shards
 from sdflow.worker.worker import WorkerSpec
@@ -81,7 +82,10 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
         )
         if tenure.is_owner:
             target.delete(keys.SUMMARY_KEY)  # a run that breaks off must not leave the last one's
-        spec = WorkerSpec(source_at, target_at, parameters, settings.max_pixels)
+        handling = Handling(
+            settings.max_pixels, settings.giant_pixels, settings.first_frame, settings.png_level
+        )
+        spec = WorkerSpec(source_at, target_at, parameters, handling)
         run_id = new_run_id()
         with (
             scratch_index(knows_outputs=settings.format != "keep") as index,
@@ -113,6 +117,8 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
             tenure.check()
             summary = numbers()
             if tenure.is_owner:
+                if tenure.is_alone and not summary.unfinished:
+                    remove_below(target, keys.SCRATCH_PREFIX)
                 target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
                 _write_summary(target, summary)
     return summary

@@ -10,10 +10,8 @@ from sdflow.driver.attempts import after_failures, after_loss, in_parts, pause_s
 from sdflow.driver.events import (
     Command,
     Event,
-    GiveUp,
     ListingEnded,
     Progressed,
-    RecordEndings,
     ScaleTo,
     ShardPlanned,
     SplitShard,
@@ -25,7 +23,9 @@ from sdflow.driver.events import (
     WorkerJoined,
     WorkerLost,
 )
+from sdflow.driver.giants import Giants
 from sdflow.driver.leases import LEASES_PER_WORKER, Lease, Pace, Roster, WorkerState
+from sdflow.driver.outage import Outage
 from sdflow.driver.waiting import WaitingRoom
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from sdflow.driver.attempts import Sequel
     from sdflow.work.shard import Shard
-    from sdflow.worker.report import Ending, Retry
+    from sdflow.worker.report import Ending
 
-OUTAGE_S = 3600.0  # without any success, while things fail, before the job is given up
 _LONGEST_STEP_S = 5.0  # a driver that was suspended must not think that its workers were
 _IDLE_S = 60.0  # before a worker that is not needed is ended; stragglers show up earlier
 _MOST_WAITING = 1000  # shards, however many wait for their next attempt
@@ -73,11 +72,10 @@ class Scheduler:
         self._last_now: float | None = None
         self._roster = Roster()
         self._waiting = WaitingRoom()
+        self._giants = Giants()
+        self._outage = Outage()
         self._listing_ended = False
         self._stop_at: float | None = None
-        self._succeeded_at = -1.0
-        self._failing_since = 0.0
-        self._failing: Retry | None = None  # the latest, while nothing succeeds
 
     @property
     def is_finished(self) -> bool:
@@ -132,20 +130,16 @@ class Scheduler:
         if state is None:
             return
         state.seen = self._clock
-        recorded: list[Ending] = []
-        touched: dict[Lease, None] = {}
-        for ending in endings:
-            lease = state.leases.get(ending.lease)
-            if lease is not None:
-                touched[lease] = None
-                if lease.end(ending):
-                    recorded.append(ending)
-        if recorded:
-            self._succeeded_at, self._failing = self._clock, None
-            commands.append(RecordEndings(tuple(recorded)))
+        known = [(state.leases[e.lease], e) for e in endings if e.lease in state.leases]
+        ended = [(lease.end(ending), ending) for lease, ending in known]
+        settled = [(item, ending) for item, ending in ended if item is not None]
+        if settled:
+            self._outage.succeed(self._clock)
+            for shard in self._giants.settle(settled, commands):
+                self._waiting.add(shard)
         if any(ending.outcome is not None for ending in endings):
             state.progressed = self._clock
-        for lease in touched:
+        for lease in dict.fromkeys(lease for lease, _ in known):
             for part in in_parts(lease.returned, lease.helpers):
                 self._waiting.add(replace(lease.shard, items=part))
             lease.returned.clear()
@@ -169,22 +163,14 @@ class Scheduler:
         self._stop_if_drained(state, commands)
 
     def _retry(self, lease: Lease, commands: list[Command]) -> None:
-        if self._failing is None:
-            self._failing_since = self._clock
-        self._failing = lease.retries[-1]
-        counts = self._succeeded_at >= lease.started or any(
-            retry.error != "storage.transient" for retry in lease.retries
-        )
+        counts = self._outage.fail(lease, self._clock)
         sequel = after_failures(lease.shard, lease.retries, counts=counts)
         self._follow(sequel, commands, pause=True)
-        others = self._roster.leases.values()
-        is_hopeless = not any(other.started < self._failing_since for other in others)
-        if is_hopeless and self._clock - self._failing_since > OUTAGE_S:
-            commands.append(GiveUp(self._failing.error, self._failing.message))
+        commands += self._outage.plan_end(self._roster.leases.values(), self._clock)
 
     def _follow(self, sequel: Sequel, commands: list[Command], *, pause: bool) -> None:
         shards, dead_letters = sequel
-        commands += dead_letters
+        self._giants.bury(dead_letters, commands)
         for shard in shards:
             self.retries += len(shard.items)
             if pause:
@@ -221,13 +207,17 @@ class Scheduler:
     def _assign(self, commands: list[Command]) -> None:
         idle, busy, suspects = self._roster.idle, self._roster.busy, self._waiting.suspects
         while suspects and idle:
-            self._start(next(iter(idle)), suspects.popleft(), commands)
+            self._offer(next(iter(idle)), suspects.popleft(), commands)
         while self._waiting.num_ready:
             if not idle and len(busy) <= len(suspects):
                 break  # nobody, or only those that shall become idle for a suspect
             # The last one that got room: those before it soon have nothing left, for a suspect.
             worker = next(iter(idle)) if idle else next(reversed(busy) if suspects else iter(busy))
-            self._start(worker, self._waiting.take(), commands)
+            self._offer(worker, self._waiting.take(), commands)
+
+    def _offer(self, worker: str, shard: Shard, commands: list[Command]) -> None:
+        if not self._giants.is_over(shard.items[0]):
+            self._start(worker, shard, commands)
 
     def _start(self, worker: str, shard: Shard, commands: list[Command]) -> Lease:
         lease = self._roster.lease(worker, shard, self._clock)

@@ -9,6 +9,7 @@ from sdflow.driver.summary import Summary, exit_status
 from sdflow.errors import AccessDeniedError
 from sdflow.telemetry import peak_rss_bytes
 from sdflow.work.ledger import LedgerLine, dead_letter_line
+from sdflow.work.names import parts_prefix
 from sdflow.worker.report import Totals
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sdflow.work.estimate import PixelEstimate
     from sdflow.work.index import LedgerIndex
     from sdflow.work.parameters import PixelParameters
+    from sdflow.work.shard import WorkItem
     from sdflow.worker.report import Ending
 
 
@@ -103,23 +105,26 @@ class Tally:
         self._recorder.add(line)
 
     def add_endings(self, endings: Iterable[Ending]) -> None:
-        """Count images that are done or given up.
+        """Count images that are done or given up, and parts that are done.
 
         Raises:
             AccessDeniedError: If nothing but denials comes any more.
         """
         for ending in endings:
             line, totals = ending.outcome, ending.totals
-            if not isinstance(line, LedgerLine):
-                continue
-            if line.status == "failed":
+            if isinstance(line, LedgerLine) and line.status == "failed":
                 self._give_up(line)
                 self._check_rights(line)
                 continue
             self._denied = 0
             self._totals += totals
-            self._recorder.add(line)
-            self._estimate.observe(line.key, totals.bytes_read, totals.pixels_in)
+            if isinstance(line, LedgerLine):
+                self._recorder.add(line)
+                self._estimate.observe(line.key, totals.bytes_read, totals.pixels_in)
+
+    def remove_parts(self, item: WorkItem) -> None:
+        """What an image was put together from is not needed once its line is durable."""
+        self._recorder.remove_later(parts_prefix(item, self._parameters))
 
     def add_dead_letter(self, given_up: RecordDeadLetter) -> None:
         """Count an image that the driver gives up."""

@@ -1,39 +1,44 @@
 """Image bytes to pixels and back, with everything around the pixels, or a refusal.
 
-The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff``) and Pillow decodes what
-is left. What cannot be read or written as it is, is refused and says why; nothing is changed in
-silence. All functions are pure and may run in any number of threads.
+The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff``, ``avif``); libvips and
+imagecodecs decode what is left. What cannot be read or written as it is, is refused and says why;
+nothing is changed in silence. All functions may run in any number of threads.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import closing, suppress
+from dataclasses import replace
 from io import BytesIO
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from sdflow.errors import DecodeError, EncodeError, OutOfMemoryError, TooLargeError
-from sdflow.images import jpeg, png, tiff, webp
+from sdflow.geometry import Region
+from sdflow.images import avif, ifd, jpeg, png, tiff, tiff_layout, tiff_reader, vips_reader, webp
 from sdflow.images.formats import (
     FORMAT_BY_EXTENSION,
     IMAGE_EXTENSIONS,
     BrokenImageError,
+    ByteSource,
     DecodedImage,
     ImageFormat,
     ImageInfo,
     Metadata,
+    OpenedImage,
+    PixelReader,
     Pixels,
-    Unpacked,
     format_of_key,
 )
+from sdflow.images.orientation import UPRIGHT, upright
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "FORMAT_BY_EXTENSION",
@@ -42,96 +47,149 @@ __all__ = [
     "ImageFormat",
     "ImageInfo",
     "Metadata",
+    "OpenedImage",
     "Pixels",
     "decode",
     "encode",
     "format_of_key",
+    "open_image",
     "peek",
 ]
 
-# Pillow warns above 89 megapixels and raises above 179, wherever it opens or allocates, and offers
-# no other switch than this one for the whole process. decode() applies a limit of its own, from
-# the header, before Pillow sees a byte.
-Image.MAX_IMAGE_PIXELS = None
-
-# What Pillow raises for bytes that it cannot follow; it has no base class of its own. Warnings
-# are left out on purpose: none may arise.
+_ReadInfo: TypeAlias = "Callable[[ByteSource], ImageInfo]"
+_OpenPixels: TypeAlias = "Callable[[ByteSource, ImageInfo], tuple[Metadata, PixelReader]]"
+# What Pillow raises when it cannot write; it has no base class of its own. Warnings are left out on
+# purpose: none may arise.
 _PILLOW_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
     *(RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error),
 )
-_READERS = MappingProxyType(
+_READERS: Mapping[ImageFormat, tuple[_ReadInfo, _OpenPixels]] = MappingProxyType(
     {
-        ImageFormat.JPEG: (jpeg.read_info, jpeg.unpack, JpegImageFile),
-        ImageFormat.PNG: (png.read_info, png.unpack, PngImageFile),
-        ImageFormat.WEBP: (webp.read_info, webp.unpack, WebPImageFile),
-        ImageFormat.TIFF: (tiff.read_info, tiff.unpack, TiffImageFile),
+        ImageFormat.JPEG: (jpeg.read_info, vips_reader.open_jpeg),
+        ImageFormat.PNG: (png.read_info, vips_reader.open_png),
+        ImageFormat.WEBP: (webp.read_info, vips_reader.open_webp),
+        ImageFormat.TIFF: (tiff_layout.read_info, tiff_reader.open_tiff),
+        ImageFormat.AVIF: (vips_reader.read_avif_info, vips_reader.open_avif),
     }
 )
-_PLAIN_MODES = frozenset({"L", "LA", "RGB", "RGBA"})
-_CONVERTED_MODES = MappingProxyType({"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA"})
+_MAX_START_BYTES = 64
+_ORIENTATION, _LAST_ORIENTATION = 274, 8
 
 
-def peek(data: bytes, *, key: str) -> ImageInfo:
+def peek(data: ByteSource, *, key: str, first_frame: bool = False) -> ImageInfo:
     """Read an image's header, without decoding a pixel.
 
     Args:
-        data: The whole file.
+        data: The file; of one that is read by ranges, little more than the header is read.
         key: Named in errors.
+        first_frame: Whether the first frame of an animation is wanted.
 
     Raises:
-        DecodeError: ``decode.empty``, ``decode.unsupported`` (none of the four formats, judged by
+        DecodeError: ``decode.empty``, ``decode.unsupported`` (none of the formats, judged by
             content), ``decode.truncated`` or ``decode.corrupt``. An image that ``decode`` would
             refuse for its kind raises nothing here: see ``ImageInfo.refusal``.
     """
-    read_info, _, _ = _READERS[_sniff(data, key)]
+    read_info, _ = _READERS[_sniff(data, key)]
     try:
-        return read_info(data)
+        info = read_info(data)
     except BrokenImageError as error:
         raise _decode_error(key, error) from error
+    if info.refusal is None and info.frames > 1 and not first_frame:
+        return replace(info, refusal=_animation(info))
+    return info
 
 
-def decode(data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
-    """Decode an image as it is stored.
+def open_image(
+    data: ByteSource, *, key: str, max_pixels: int, first_frame: bool = False
+) -> OpenedImage:
+    """Open an image, to read its pixels in pieces.
 
     One-bit and other small greys are scaled to 8 bits, palettes and transparent colours become
-    RGB(A) or grey with alpha, premultiplied alpha becomes straight. The EXIF orientation is
-    neither applied nor reset, so it still holds for the result.
+    RGB(A) or grey with alpha, premultiplied alpha becomes straight, CMYK becomes sRGB through its
+    profile. The reader gives the pixels as they are stored, not turned.
 
     Args:
-        data: The whole file.
+        data: The file; of one that is read by ranges, the header and the metadata are read.
         key: Named in errors.
         max_pixels: Largest width times height; larger images are refused by their header.
+        first_frame: Whether to take the first frame of an animation, instead of refusing it. Of
+            the pages of a TIFF the first one is always taken.
 
     Raises:
         TooLargeError: More than ``max_pixels``.
-        OutOfMemoryError: More than fits into memory.
         DecodeError: As for ``peek``; ``decode.unsupported`` too for what could not be kept
-            faithfully (16-bit colour, CMYK, signed and floating-point samples, several frames).
+            faithfully (floating-point and signed samples, colours without a meaning here).
     """
-    info = peek(data, key=key)
-    size = f"{info.width} x {info.height}"
+    info = peek(data, key=key, first_frame=first_frame)
     if info.num_pixels > max_pixels:
         raise TooLargeError(
-            f"{key} has {size} = {info.num_pixels} pixels, the limit is {max_pixels}; "
-            "a job with a higher --max-pixels takes it",
+            f"{key} has {info.width} x {info.height} = {info.num_pixels} pixels, the limit is "
+            f"{max_pixels}; a job with a higher --max-pixels takes it",
             item=key,
         )
     if info.refusal is not None:
         raise DecodeError(f"{key} cannot be read as it is: {info.refusal}", item=key)
-    _, unpack, _ = _READERS[info.format]
+    _, open_pixels = _READERS[info.format]
     try:
-        unpacked = unpack(data)
-        pixels = _decode_pixels(info, unpacked)
+        metadata, reader = open_pixels(data, info)
     except BrokenImageError as error:
         raise _decode_error(key, error) from error
-    except MemoryError as error:
-        raise OutOfMemoryError(
-            f"{key} has {size} pixels, which do not fit into this worker's memory now; "
-            "lower --max-pixels or give the worker more",
-            item=key,
-        ) from error
-    return DecodedImage(pixels, info.format, unpacked.metadata)
+    # The container of an AVIF turns the image; what its EXIF says of that is to be ignored.
+    turned = info.format is ImageFormat.AVIF
+    orientation = UPRIGHT if turned else _orientation(metadata.exif)
+    return OpenedImage(info, metadata, orientation, _KeyedReader(reader, key))
+
+
+def decode(
+    data: ByteSource, *, key: str, max_pixels: int, first_frame: bool = False
+) -> DecodedImage:
+    """Decode a whole image and turn it upright.
+
+    The metadata stay the file's own: the orientation in ``exif`` has been applied already.
+
+    Args:
+        data: See ``open_image``, as for the others.
+        key: Named in errors.
+        max_pixels: Largest width times height.
+        first_frame: Whether to take the first frame of an animation.
+
+    Raises:
+        TooLargeError: More than ``max_pixels``.
+        OutOfMemoryError: More than fits into memory.
+        DecodeError: See ``open_image``.
+    """
+    opened = open_image(data, key=key, max_pixels=max_pixels, first_frame=first_frame)
+    info = opened.info
+    with closing(opened.reader):
+        stored = opened.reader.read(Region(0, 0, info.height, info.width))
+        try:
+            pixels = np.require(upright(stored, opened.orientation), requirements=["C", "W"])
+        except MemoryError as error:
+            raise _memory_error(key, error) from error
+    return DecodedImage(pixels, info.format, opened.metadata)
+
+
+class _KeyedReader:
+    """A reader whose errors name the image."""
+
+    def __init__(self, reader: PixelReader, key: str) -> None:
+        self.is_random = reader.is_random
+        self._reader = reader
+        self._key = key
+
+    def read(self, region: Region) -> Pixels:
+        """See ``PixelReader``; raises DecodeError or OutOfMemoryError."""
+        try:
+            return self._reader.read(region)
+        except BrokenImageError as error:
+            raise _decode_error(self._key, error) from error
+        except MemoryError as error:
+            raise _memory_error(self._key, error) from error
+
+    def close(self) -> None:
+        """See ``PixelReader``."""
+        self._reader.close()
 
 
 def encode(
@@ -183,65 +241,57 @@ def _write_options(name: ImageFormat, metadata: Metadata, quality: int) -> dict[
     return {"compression": "tiff_adobe_deflate"}
 
 
-def _sniff(data: bytes, key: str) -> ImageFormat:
-    if not data:
+def _sniff(data: ByteSource, key: str) -> ImageFormat:
+    start = data[0:_MAX_START_BYTES]
+    if not start:
         raise DecodeError(f"{key} has no content", item=key, code="decode.empty")
-    if data.startswith(b"\xff\xd8\xff"):
+    if start.startswith(b"\xff\xd8\xff"):
         return ImageFormat.JPEG
-    if data.startswith(png.SIGNATURE):
+    if start.startswith(png.SIGNATURE):
         return ImageFormat.PNG
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return ImageFormat.WEBP
-    if data.startswith(tiff.SIGNATURES):
+    if start.startswith(tiff.SIGNATURES):
         return ImageFormat.TIFF
+    if avif.is_avif(start):
+        return ImageFormat.AVIF
     raise DecodeError(
-        f"{key} is no JPEG, PNG, WebP or TIFF by its content; remove or --exclude it", item=key
+        f"{key} is no JPEG, PNG, WebP, TIFF or AVIF by its content; remove or --exclude it",
+        item=key,
     )
+
+
+def _orientation(exif: bytes | None) -> int:
+    """What EXIF says, or upright where it says nothing that can be understood."""
+    if exif is None:
+        return UPRIGHT
+    with suppress(BrokenImageError):
+        layout, first = ifd.read_start(exif)
+        entry = ifd.read_directory(exif + bytes(8), first, layout, only=(_ORIENTATION,))
+        values = [item.integers() for item in entry.entries.values()]
+        if values and values[0] and UPRIGHT <= values[0][0] <= _LAST_ORIENTATION:
+            return values[0][0]
+    return UPRIGHT
+
+
+def _animation(info: ImageInfo) -> str | None:
+    if info.format is ImageFormat.TIFF:
+        return None
+    views = info.format is ImageFormat.JPEG
+    kind = "{} views in one file (MPO)" if views else "an animation of {} frames"
+    return f"{kind.format(info.frames)}; --first-frame takes the first"
 
 
 def _decode_error(key: str, error: BrokenImageError) -> DecodeError:
     return DecodeError(f"{key} cannot be decoded: {error}", item=key, code=error.code)
 
 
-def _decode_pixels(info: ImageInfo, unpacked: Unpacked) -> Pixels:
-    """Let Pillow decode the payload; raises BrokenImageError or MemoryError."""
-    _, _, reader = _READERS[info.format]
-    try:
-        image = reader(BytesIO(unpacked.payload))
-    except _PILLOW_ERRORS as error:
-        # Only TIFF has kinds that the header check above does not know one by one.
-        code = "decode.unsupported" if info.format is ImageFormat.TIFF else "decode.corrupt"
-        raise BrokenImageError(f"Pillow: {error}", code=code) from error
-    try:
-        image.load()
-        pixels = _as_array(image, info.bands)
-    except _PILLOW_ERRORS as error:
-        cut = "truncated" in str(error)
-        code = "decode.truncated" if cut else "decode.corrupt"
-        raise BrokenImageError(f"Pillow: {error}", code=code) from error
-    if unpacked.transparent is not None:
-        pixels = _with_alpha(pixels, unpacked.transparent)
-    if pixels.shape != (info.height, info.width, info.bands):
-        raise BrokenImageError("the pixels are not of the kind that the header announces")
-    return pixels
-
-
-def _as_array(image: Image.Image, bands: int) -> Pixels:
-    """(H, W, C) of a loaded image in any mode that holds its pixels faithfully."""
-    if image.mode.startswith("I;16"):
-        return np.array(image, np.uint16)[..., None]
-    if image.mode not in _PLAIN_MODES:
-        if image.mode not in _CONVERTED_MODES:
-            raise BrokenImageError(f"pixels of mode {image.mode}", code="decode.unsupported")
-        keyed = image.mode == "P" and bands == 4
-        image = image.convert("RGBA" if keyed else _CONVERTED_MODES[image.mode])
-    pixels = np.array(image, np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _with_alpha(pixels: Pixels, transparent: tuple[int, ...]) -> Pixels:
-    opaque = (pixels != np.array(transparent, np.uint8)).any(axis=2, keepdims=True)
-    return np.concatenate((pixels, opaque * np.uint8(255)), axis=2)
+def _memory_error(key: str, error: MemoryError) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{key} does not fit into this worker's memory now ({error}); "
+        "lower --max-pixels or give the worker more",
+        item=key,
+    )
 
 
 def _problem(name: ImageFormat, height: int, width: int, bands: int, *, deep: bool) -> str | None:

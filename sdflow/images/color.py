@@ -59,6 +59,15 @@ def join_channels(rgb: Pixels, alpha: Pixels | None, *, grey: bool) -> Pixels:
     return colour if alpha is None else np.concatenate((colour, alpha[..., None]), axis=2)
 
 
+def pad_to_cells(pixels: Pixels, side: int) -> Pixels:
+    """Continue (H, W, ...) by its last row and column to multiples of ``side``."""
+    missing = (-pixels.shape[0] % side, -pixels.shape[1] % side)
+    if not any(missing):
+        return pixels
+    rest = [(0, 0)] * (pixels.ndim - 2)
+    return np.pad(pixels, [(0, missing[0]), (0, missing[1]), *rest], mode="edge")
+
+
 def resize_plane(
     plane: Pixels, *, height: int, width: int, resample: Resample = "lanczos"
 ) -> Pixels:

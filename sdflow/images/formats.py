@@ -131,9 +131,12 @@ class ImageInfo:
         height: Stored rows.
         bands: Channels of the pixels as they decode: a palette or CMYK counts as 3, with
             transparency as 4.
-        bit_depth: Bits of a stored sample. Up to 8 decode to uint8, 16 to uint16.
+        bit_depth: Bits of a stored sample, or of the colours of a palette with more than 8. Up to
+            8 decode to uint8, more to uint16.
         frames: Images in the file, thumbnails and reduced copies not counted.
         refusal: What ``decode`` will refuse the image for and what to do about it, or None.
+        whole_bytes: Memory that reading a piece takes whatever the size of the piece, because the
+            format or this file can only be decoded as a whole; 0 where pieces can be read.
     """
 
     format: ImageFormat
@@ -143,11 +146,22 @@ class ImageInfo:
     bit_depth: int
     frames: int = 1
     refusal: str | None = None
+    whole_bytes: int = 0
 
     @property
     def num_pixels(self) -> int:
         """Width times height."""
         return self.width * self.height
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
+        """Type of the decoded samples."""
+        return np.dtype(np.uint8 if self.bit_depth <= 8 else np.uint16)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of the decoded pixels."""
+        return self.num_pixels * self.bands * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +169,13 @@ class Unpacked:
     """A file taken apart.
 
     Attributes:
-        payload: The same image without metadata, all that Pillow gets to see.
+        payload: The same image without metadata, all that a decoder gets to see: bytes, and
+            ranges of the file, one after the other.
         metadata: What was around it.
-        transparent: One sample (grey) or three (RGB), scaled to 8 bits, of the colour that stands
-            for a transparent pixel (PNG ``tRNS``), or None.
     """
 
-    payload: bytes
+    payload: tuple[bytes | range, ...]
     metadata: Metadata
-    transparent: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -217,8 +229,13 @@ class BrokenImageError(Exception):
 
 def take(data: ByteSource, start: int, size: int, what: str) -> bytes:
     """Cut ``data[start : start + size]``; BrokenImageError (truncated) if it is not all there."""
-    if start + size > len(data):
+    check_length(data, start + size, what)
+    return data[start : start + size]
+
+
+def check_length(data: ByteSource, end: int, what: str) -> None:
+    """Raise BrokenImageError (truncated) if a file ends before ``end``."""
+    if end > len(data):
         raise BrokenImageError(
             f"the file ends inside {what}, at byte {len(data)}", code="decode.truncated"
         )
-    return data[start : start + size]

@@ -1,7 +1,6 @@
 """Image file directories: the tag lists of TIFF and EXIF (TIFF 6.0, section 2; BigTIFF).
 
-Reading is strict: a directory that is not whole raises. So nothing is half understood, and Pillow,
-which only warns, never sees such a directory.
+Reading is strict: a directory that is not whole raises, so nothing is half understood.
 """
 
 from __future__ import annotations
@@ -10,16 +9,19 @@ import struct
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sdflow.images.formats import BrokenImageError, take
 
-EXIF_TAG, GPS_TAG, _INTEROP_TAG = 34665, 34853, 40965
-_POINTERS = frozenset({EXIF_TAG, GPS_TAG, _INTEROP_TAG})
+if TYPE_CHECKING:
+    from sdflow.images.formats import ByteSource
 
-BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
+EXIF_TAG, GPS_TAG, _INTEROP_TAG = 34665, 34853, 40965
+POINTERS = frozenset({EXIF_TAG, GPS_TAG, _INTEROP_TAG})
+
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 _ATOM_BYTES = MappingProxyType(
     {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
     | {16: 8, 17: 8, 18: 8}  # BigTIFF
@@ -53,6 +55,10 @@ class Layout(NamedTuple):
     def entry_bytes(self) -> int:
         """Size of one entry."""
         return 20 if self.big else 12
+
+
+CLASSIC = Layout("<", big=False)
+BIG = Layout("<", big=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +117,9 @@ def element_bytes(kind: int) -> int:
     return _ATOM_BYTES[kind] * (2 if kind in _PAIRS else 1)
 
 
-def read_start(data: bytes) -> tuple[Layout, int]:
+def read_start(data: ByteSource) -> tuple[Layout, int]:
     """Read the header of a TIFF stream: how numbers are stored, offset of the first directory."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    order = {b"II": "<", b"MM": ">"}.get(data[0:2])
     version = struct.unpack(f"{order}H", take(data, 2, 2, "the header"))[0] if order else 0
     if order is None or version not in (42, 43):
         raise BrokenImageError("no TIFF header", code="decode.unsupported")
@@ -126,7 +132,7 @@ def read_start(data: bytes) -> tuple[Layout, int]:
 
 
 def read_directory(
-    data: bytes, at: int, layout: Layout, *, only: Container[int] | None = None
+    data: ByteSource, at: int, layout: Layout, *, only: Container[int] | None = None
 ) -> Directory:
     """Read the directory at offset ``at``, and those it points to.
 
@@ -144,7 +150,7 @@ def read_directory(
 
 
 def _read(
-    data: bytes, at: int, layout: Layout, only: Container[int] | None, path: tuple[int, ...]
+    data: ByteSource, at: int, layout: Layout, only: Container[int] | None, path: tuple[int, ...]
 ) -> Directory:
     width = struct.calcsize(layout.count_format)
     (count,) = struct.unpack(layout.count_format, take(data, at, width, "a directory"))
@@ -163,7 +169,7 @@ def _read(
         total += len(entry.value)
         if total > len(data):  # overlapping values: a small file must not become a huge one
             raise BrokenImageError("the tags are longer than the file")
-        if tag not in _POINTERS or only is not None:
+        if tag not in POINTERS or only is not None:
             entries[tag] = entry
         elif tag not in path and tag not in children:
             (target, *_) = entry.integers() or [0]
@@ -172,7 +178,7 @@ def _read(
     return Directory(entries, children, following, end + len(link) - at)
 
 
-def _read_entry(data: bytes, raw: bytes, layout: Layout) -> Entry:
+def _read_entry(data: ByteSource, raw: bytes, layout: Layout) -> Entry:
     inline = 8 if layout.big else 4
     tag, kind, count = struct.unpack_from(f"{layout.order}HH{'Q' if layout.big else 'I'}", raw)
     if kind not in _ATOM_BYTES:
@@ -189,30 +195,53 @@ def _to_little(value: bytes, kind: int) -> bytes:
     return np.frombuffer(value, f">u{_ATOM_BYTES[kind]}").byteswap().tobytes()
 
 
-def write_directory(directory: Directory, at: int) -> bytes:
-    """Serialise as classic little-endian TIFF, to stand at offset ``at`` (even) of a stream.
+def write_directory(
+    directory: Directory,
+    at: int,
+    layout: Layout = CLASSIC,
+    *,
+    following: int = 0,
+    placed: Mapping[int, int] = MappingProxyType({}),
+) -> bytes:
+    """Serialise a directory and its children, to stand at offset ``at`` (even) of a stream.
 
-    Children follow their parent; ``following`` is written as 0.
+    Args:
+        directory: Its own ``following`` is not looked at: it held for another stream.
+        at: Where the result will stand.
+        layout: How numbers are stored.
+        following: Offset of the next directory.
+        placed: By tag, where values stand in the stream already, here and in the children.
 
     Raises:
-        struct.error: An offset does not fit into 32 bits.
+        struct.error: A number does not fit into the layout.
     """
+    order, inline = layout.order, 8 if layout.big else 4
+    count_bytes, offset_bytes = map(struct.calcsize, (layout.count_format, layout.offset_format))
     tags = sorted({*directory.entries, *directory.children})
-    room = at + 2 + 12 * len(tags) + 4
-    table, heap = [struct.pack("<H", len(tags))], bytearray()
+    room = at + count_bytes + layout.entry_bytes * len(tags) + offset_bytes
+    table, heap = [struct.pack(layout.count_format, len(tags))], bytearray()
     for tag in tags:
+        end = room + len(heap)
         if tag in directory.children:
-            kind, count, value = LONG, 1, struct.pack("<I", room + len(heap))
-            heap += write_directory(directory.children[tag], room + len(heap))
+            kind, count = LONG8 if layout.big else LONG, 1
+            value = struct.pack(layout.offset_format, end)
+            heap += write_directory(directory.children[tag], end, layout, placed=placed)
         else:
             entry = directory.entries[tag]
-            kind, count, value = entry.kind, entry.count, entry.value
-            if len(value) > 4:
-                value = struct.pack("<I", room + len(heap))
-                heap += entry.value
+            kind, count, value = entry.kind, entry.count, _in_order(entry, order)
+            if tag in placed:
+                value = struct.pack(layout.offset_format, placed[tag])
+            elif len(value) > inline:
+                heap += value
+                value = struct.pack(layout.offset_format, end)
         heap += bytes(len(heap) % 2)
-        table.append(struct.pack("<HHI4s", tag, kind, count, value))
-    return b"".join((*table, bytes(4), heap))
+        start = struct.pack(f"{order}HH{'Q' if layout.big else 'I'}", tag, kind, count)
+        table.append(start + value.ljust(inline, b"\0"))
+    return b"".join((*table, struct.pack(layout.offset_format, following), heap))
+
+
+def _in_order(entry: Entry, order: str) -> bytes:
+    return entry.value if order == "<" else _to_little(entry.value, entry.kind)
 
 
 def read_stream(data: bytes) -> Directory:
@@ -222,6 +251,23 @@ def read_stream(data: bytes) -> Directory:
     return read_directory(data + bytes(8), first, layout)
 
 
-def write_stream(directory: Directory) -> bytes:
-    """A TIFF stream that holds one directory and its children."""
-    return b"II*\0\x08\0\0\0" + write_directory(directory, 8)
+def write_stream(
+    directory: Directory, order: str = "<", *, placed: Mapping[int, tuple[int, bytes]] | None = None
+) -> bytes:
+    """A classic TIFF stream that holds one directory and its children.
+
+    Args:
+        directory: See ``write_directory``.
+        order: ``<`` or ``>``.
+        placed: By tag, an offset from 8 up and the value to put there, for values with offsets
+            of their own inside, such as MakerNote. They must not overlap.
+    """
+    layout, values = Layout(order, big=False), placed or {}
+    stream = bytearray(8)
+    for offset, value in sorted(values.values()):
+        stream += bytes(offset - len(stream)) + value
+    stream += bytes(len(stream) % 2)
+    mark = b"II" if order == "<" else b"MM"
+    stream[:8] = mark + struct.pack(f"{order}HI", 42, len(stream))
+    offsets = {tag: offset for tag, (offset, _) in values.items()}
+    return bytes(stream) + write_directory(directory, len(stream), layout, placed=offsets)

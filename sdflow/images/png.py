@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from PIL.PngImagePlugin import PngInfo
@@ -16,19 +18,24 @@ from sdflow.images.formats import (
     Unpacked,
     take,
 )
+from sdflow.images.iptc import from_raw_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sdflow.images.formats import ByteSource
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _XMP_START = _XMP_KEYWORD + b"\0"
+_IPTC_START = b"Raw profile type iptc\0"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
 _MAX_INFLATED_BYTES = 1 << 24  # a profile or packet above 16 MiB is an attack, not a profile
 _METRES_PER_INCH = 0.0254
 _PIECE_BYTES = 1 << 20
+_SEARCHED_BYTES = 1 << 18
 # Left, top, step across and step down of every pass of an interlaced image (PNG, section 8.2).
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -41,10 +48,10 @@ _ADAM7 = (
 )
 
 
-def read_info(data: bytes) -> ImageInfo:
+def read_info(data: ByteSource) -> ImageInfo:
     """Read IHDR and the chunks before the pixels; raises BrokenImageError."""
-    width, height, depth, colour, *_ = _header(data)
-    bands, frames, keyed = _CHANNELS[colour], 1, False
+    width, height, depth, colour, *_, interlaced = _header(data)
+    frames, keyed = 1, False
     for name, start, size in _chunks(data):
         if name == b"IDAT":
             break
@@ -52,52 +59,113 @@ def read_info(data: bytes) -> ImageInfo:
             keyed = True
         if name == b"acTL":
             frames = max(1, *struct.unpack(">I", take(data, start, min(size, 4), "acTL")))
-    refusal = None
-    if frames > 1:
-        refusal = f"an animation of {frames} frames; extract the frames first"
-    elif depth == 16 and (colour != 0 or keyed):
-        kind = "grey with alpha" if colour in (0, 4) else "colour"
-        refusal = f"16-bit {kind}; convert to 8 bits first (16-bit grey without alpha is read)"
-    bands += keyed and colour in (0, 2, 3)
-    return ImageInfo(ImageFormat.PNG, width, height, bands, depth, frames, refusal)
+    bands = _CHANNELS[colour] + (keyed and colour in (0, 2, 3))
+    info = ImageInfo(ImageFormat.PNG, width, height, bands, depth, frames)
+    return replace(info, whole_bytes=info.decoded_bytes) if interlaced else info
 
 
-def unpack(data: bytes) -> Unpacked:
-    """Check every CRC and separate the pixels from the metadata; raises BrokenImageError.
+def unpack(data: ByteSource) -> Unpacked:
+    """Separate the pixels from the metadata; raises BrokenImageError.
 
-    Pillow does not look at the CRC of IDAT, so a flipped bit could pass as a pixel; and where the
-    stream ends well but early, it makes up black rows.
+    Every checksum is verified in a file that is in memory. Of one that is read by ranges only the
+    beginning and the end are looked at, and the decoder verifies the pixels on its way.
     """
-    _, _, depth, colour, *_ = header = _header(data)
-    pixels: list[memoryview] = []
-    kept: list[bytes | memoryview] = [SIGNATURE]
-    icc = exif = xmp = dpi = transparent = None
-    whole = memoryview(data)
+    whole = isinstance(data, bytes)
+    found = _Metadata()
+    kept, pixels = [SIGNATURE], len(data)
     for name, start, size in _chunks(data):
-        body = whole[start : start + size]
-        (crc,) = struct.unpack(
-            ">I", take(data, start + size, 4, f"the {name.decode('ascii')} chunk")
-        )
-        if zlib.crc32(body, zlib.crc32(name)) != crc:
-            raise BrokenImageError(f"wrong checksum in the {name.decode('ascii')} chunk")
-        if name == b"tRNS" and colour in (0, 2):
-            transparent = _transparent(bytes(body), depth, samples=1 if colour == 0 else 3)
-        elif name in _PIXEL_CHUNKS:
-            pixels += [body] if name == b"IDAT" else []
-            kept.append(whole[start - 8 : start + size + 4])
-        elif name == b"iCCP":
-            icc = _inflate(bytes(body).partition(b"\0")[2][1:], "ICC profile")
-        elif name == b"eXIf":
-            exif = bytes(body).removeprefix(b"Exif\0\0")
-        elif name == b"iTXt" and bytes(body[: len(_XMP_START)]) == _XMP_START:
-            xmp = _text(bytes(body))
-        elif name == b"pHYs" and size == 9:
-            x, y, unit = struct.unpack(">IIB", body)
-            dpi = (x * _METRES_PER_INCH, y * _METRES_PER_INCH) if unit == 1 else None
+        if name == b"IDAT":
+            pixels = min(pixels, start - 8)
+            if not whole:
+                break
+        body = _checked(data, name, start, size)
+        if name in _DECODER_CHUNKS and pixels == len(data):
+            kept.append(data[start - 8 : start + size + 4])
+        found.see(name, body)
         if name == b"IEND":
-            _check_rows(pixels, _stored_bytes(*header))
-            return Unpacked(b"".join(kept), Metadata(icc, exif, xmp, dpi=dpi), transparent)
-    raise BrokenImageError("the file ends before IEND", code="decode.truncated")
+            break
+    else:
+        raise BrokenImageError("the file ends before IEND", code="decode.truncated")
+    if not whole:
+        _search_end(data, pixels, found)
+    return Unpacked((b"".join(kept), range(pixels, len(data))), found.result())
+
+
+def explain(data: ByteSource) -> None:
+    """Raise BrokenImageError for what is wrong with the pixels, after a decoder gave up."""
+    header, inflater, found = _header(data), zlib.decompressobj(), 0
+    expected_bytes = _stored_bytes(*header)
+    try:
+        for name, start, size in _chunks(data):
+            rest = _checked(data, name, start, size) if name == b"IDAT" else b""
+            while rest and found < expected_bytes:
+                found += len(inflater.decompress(rest, _PIECE_BYTES))
+                rest = inflater.unconsumed_tail
+        if found < expected_bytes:
+            found += len(inflater.flush())
+    except zlib.error as error:
+        raise BrokenImageError(f"the pixels are damaged ({error})") from error
+    if found < expected_bytes:
+        raise BrokenImageError("rows of pixels are missing", code="decode.truncated")
+
+
+@dataclass
+class _Metadata:
+    """What the chunks around the pixels say, as they come by."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+    def see(self, name: bytes, body: bytes) -> None:
+        """Take in a chunk; raises BrokenImageError."""
+        if name == b"iCCP":
+            self.icc = _inflate(body.partition(b"\0")[2][1:], "ICC profile")
+        elif name == b"eXIf":
+            self.exif = body.removeprefix(b"Exif\0\0")
+        elif name == b"iTXt" and body.startswith(_XMP_START):
+            self.xmp = _text(body)
+        elif name == b"tEXt" and body.startswith(_IPTC_START):
+            self.iptc = from_raw_profile(body[len(_IPTC_START) :])
+        elif name == b"zTXt" and body.startswith(_IPTC_START):
+            self.iptc = from_raw_profile(_inflate(body[len(_IPTC_START) + 1 :], "IPTC profile"))
+        elif name == b"pHYs" and len(body) == 9:
+            x, y, unit = struct.unpack(">IIB", body)
+            self.dpi = (x * _METRES_PER_INCH, y * _METRES_PER_INCH) if unit == 1 else None
+
+    def result(self) -> Metadata:
+        """All of it."""
+        return Metadata(self.icc, self.exif, self.xmp, self.iptc, self.dpi)
+
+
+def _checked(data: ByteSource, name: bytes, start: int, size: int) -> bytes:
+    """The body of a chunk; raises BrokenImageError if it is not what its checksum says."""
+    what = name.decode("ascii")
+    body = take(data, start, size, f"the {what} chunk")
+    (crc,) = struct.unpack(">I", take(data, start + size, 4, f"the {what} chunk"))
+    if zlib.crc32(body, zlib.crc32(name)) != crc:
+        raise BrokenImageError(f"wrong checksum in the {what} chunk")
+    return body
+
+
+def _search_end(data: ByteSource, pixels: int, found: _Metadata) -> None:
+    """Look for EXIF and XMP behind the pixels without reading the way there.
+
+    A place where a chunk's name stands is a chunk if its checksum says so.
+    """
+    begin = max(pixels, len(data) - _SEARCHED_BYTES)
+    end = data[begin : len(data)]
+    if b"IEND\xae\x42\x60\x82" not in end:
+        raise BrokenImageError("the file ends before IEND", code="decode.truncated")
+    for name in (b"eXIf", b"iTXt"):
+        at = end.find(name)
+        while at >= 4:
+            (size,) = struct.unpack_from(">I", end, at - 4)
+            with suppress(BrokenImageError):
+                found.see(name, _checked(end, name, at + 4, size))
+            at = end.find(name, at + 1)
 
 
 def write_options(metadata: Metadata) -> dict[str, Any]:
@@ -114,7 +182,7 @@ def write_options(metadata: Metadata) -> dict[str, Any]:
     }
 
 
-def _header(data: bytes) -> tuple[int, ...]:
+def _header(data: ByteSource) -> tuple[int, ...]:
     width, height, depth, colour, method, filtering, interlace = fields = struct.unpack(
         ">IIBBBBB", take(data, 16, 13, "IHDR")
     )
@@ -125,11 +193,11 @@ def _header(data: bytes) -> tuple[int, ...]:
     return fields
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(data: ByteSource) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, offset of the body, its length) until the file ends."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, at)
+        size, name = struct.unpack(">I4s", data[at : at + 8])
         if not name.isalpha():
             raise BrokenImageError(f"no chunk at byte {at}")
         yield name, at + 8, size
@@ -146,29 +214,6 @@ def _stored_bytes(width: int, height: int, depth: int, colour: int, *rest: int) 
         if columns > 0 and rows > 0:
             total += rows * (1 + -(-columns * bits // 8))
     return total
-
-
-def _check_rows(parts: list[memoryview], expected_bytes: int) -> None:
-    inflater, found = zlib.decompressobj(), 0
-    try:
-        for part in parts:
-            rest: bytes | memoryview = part
-            while rest and found < expected_bytes:
-                found += len(inflater.decompress(rest, _PIECE_BYTES))
-                rest = inflater.unconsumed_tail
-        if found < expected_bytes:
-            found += len(inflater.flush())
-    except zlib.error as error:
-        raise BrokenImageError(f"the pixels are damaged ({error})") from error
-    if found < expected_bytes:
-        raise BrokenImageError("rows of pixels are missing", code="decode.truncated")
-
-
-def _transparent(body: bytes, depth: int, *, samples: int) -> tuple[int, ...]:
-    if len(body) != 2 * samples:
-        raise BrokenImageError("tRNS is damaged")
-    top = (1 << depth) - 1
-    return tuple((value & top) * 255 // top for value in struct.unpack(f">{samples}H", body))
 
 
 def _text(body: bytes) -> bytes:

@@ -7,21 +7,49 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from sdflow.geometry import Region
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from torch import Tensor
 
-    from sdflow.geometry import Region
+    from sdflow.geometry import Size
 
 
-def read_window(image: NDArray[Any], region: Region) -> NDArray[Any]:
+def read_window(
+    image: NDArray[Any],
+    region: Region,
+    *,
+    held: Region | None = None,
+    size: Size | None = None,
+) -> NDArray[Any]:
     """Cut a window out of (H, W, C) pixels; beyond the border the image is reflected.
 
     Reflection does not repeat the border pixel; a side of one pixel is replicated. The window may
     be larger than the image.
+
+    Args:
+        image: The image, or ``held`` of it.
+        region: The window, on the grid of the whole image.
+        held: Where ``image`` lies in the whole image; None where it is the whole.
+        size: Of the whole image, where ``image`` is not.
+
+    Returns:
+        (region.height, region.width, C); a view where nothing is reflected.
+
+    Raises:
+        ValueError: If the window needs pixels of the image that lie before those held.
+        IndexError: If it needs some that lie behind them.
     """
-    rows = _reflected(region.y, region.bottom, image.shape[0])
-    columns = _reflected(region.x, region.right, image.shape[1])
+    height, width = (size.height, size.width) if size else image.shape[:2]
+    here = region.relative_to(held) if held else region
+    if _holds(image, here):
+        return image[here.slices]
+    top, left = (held.y, held.x) if held else (0, 0)
+    rows = _reflected(region.y, region.bottom, height) - top
+    columns = _reflected(region.x, region.right, width) - left
+    if min(rows.min(), columns.min()) < 0:  # numpy would count from the end
+        raise ValueError(f"pixels {image.shape} of {held} lack some of the window {region}")
     return image[rows[:, None], columns]
 
 
@@ -54,6 +82,10 @@ def to_pixels(values: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
     """Values in [-1, 1] to unsigned pixels of the given depth, as :func:`quantise`."""
     pixels: NDArray[Any] = quantise(torch.from_numpy(values), dtype).numpy()
     return pixels.astype(dtype, copy=False)
+
+
+def _holds(image: NDArray[Any], region: Region) -> bool:
+    return Region(0, 0, *image.shape[:2]).contains(region)
 
 
 def _reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdflow.images.formats import (
@@ -11,17 +12,22 @@ from sdflow.images.formats import (
     ImageInfo,
     Metadata,
     Unpacked,
+    check_length,
     take,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sdflow.images.formats import ByteSource
+
 MAX_SIDE = 16383
 _ALPHA_FLAG = 0x10
+_METADATA = (b"ICCP", b"EXIF", b"XMP ")
+_METADATA_FLAGS = 0x20 | 0x08 | 0x04
 
 
-def read_info(data: bytes) -> ImageInfo:
+def read_info(data: ByteSource) -> ImageInfo:
     """Read the first chunk and count the frames; raises BrokenImageError."""
     name, start, _ = next(_chunks(data), (b"", 0, 0))
     if name == b"VP8X":
@@ -45,26 +51,29 @@ def read_info(data: bytes) -> ImageInfo:
     else:
         raise BrokenImageError("the first chunk is no image")
     frames = max(1, sum(name == b"ANMF" for name, _, _ in _chunks(data)))
-    refusal = None
-    if frames > 1:
-        refusal = f"an animation of {frames} frames; extract the frames first"
     width, height = size
-    return ImageInfo(ImageFormat.WEBP, width, height, 3 + alpha, 8, frames, refusal)
+    info = ImageInfo(ImageFormat.WEBP, width, height, 3 + alpha, 8, frames)
+    return replace(info, whole_bytes=info.decoded_bytes)
 
 
-def unpack(data: bytes) -> Unpacked:
-    """Find the metadata; the payload is the file, for Pillow does not act on WebP metadata."""
-    take(data, 8, int.from_bytes(data[4:8], "little"), "the RIFF body")
-    found = {name: data[start : start + size] for name, start, size in _chunks(data)}
-    exif = found.get(b"EXIF")
-    return Unpacked(
-        payload=data,
-        metadata=Metadata(
-            icc=found.get(b"ICCP"),
-            exif=None if exif is None else exif.removeprefix(b"Exif\0\0"),
-            xmp=found.get(b"XMP "),
-        ),
-    )
+def unpack(data: ByteSource) -> Unpacked:
+    """Separate the metadata from the image; raises BrokenImageError."""
+    check_length(data, 8 + int.from_bytes(data[4:8], "little"), "the RIFF body")
+    kept: list[bytes | range] = []
+    found: dict[bytes, bytes] = {}
+    for name, start, size in _chunks(data):
+        end = min(start + size + size % 2, len(data))
+        if name in _METADATA:
+            found.setdefault(name, data[start : start + size])
+        elif name == b"VP8X":
+            flags = bytes((data[start : start + 1][0] & ~_METADATA_FLAGS,))
+            kept += [data[start - 8 : start] + flags, range(start + 1, end)]
+        else:
+            kept.append(range(start - 8, end))
+    size_field = struct.pack("<I", 4 + sum(map(len, kept)))
+    icc, exif, xmp = (found.get(name) for name in _METADATA)
+    exif = None if exif is None else exif.removeprefix(b"Exif\0\0")
+    return Unpacked((b"RIFF" + size_field + b"WEBP", *kept), Metadata(icc, exif, xmp))
 
 
 def write_options(metadata: Metadata, quality: int) -> dict[str, Any]:
@@ -79,11 +88,11 @@ def write_options(metadata: Metadata, quality: int) -> dict[str, Any]:
     }
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(data: ByteSource) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, offset of the body, its length); bodies have even room."""
     end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     at = 12
     while at + 8 <= end:
-        name, size = struct.unpack_from("<4sI", data, at)
+        name, size = struct.unpack("<4sI", data[at : at + 8])
         yield name, at + 8, size
         at += 8 + size + size % 2

@@ -36,7 +36,7 @@ class Record:
         """Note results."""
         ended = self._ended
         for ending in endings:
-            number = int(ending.key)
+            number = int(ending.name)
             index, bit = number >> 3, 1 << (number & 7)
             before = ended[index]
             if before & bit:

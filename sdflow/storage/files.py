@@ -7,16 +7,14 @@ import os
 import secrets
 import stat
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
 
 from sdflow.errors import AccessDeniedError, NotFoundError, StorageError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 TEMP_PREFIX = ".sdflow-put-"
+_BLOCK_BYTES = 2**20
 
 
 def storage_error(error: OSError, item: str, *, path: str) -> StorageError:
@@ -30,22 +28,61 @@ def storage_error(error: OSError, item: str, *, path: str) -> StorageError:
     return StorageError(f"'{path}': {reason}", item=item)
 
 
-@contextmanager
-def temporary_file(folder: Path, data: bytes) -> Iterator[tuple[Path, str]]:
-    """A finished file in ``folder`` and its ETag; gone at the end unless it was renamed."""
-    temporary = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
+class Draft:
+    """A new file in a folder, of a name that is never listed; gone at the end unless renamed.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+        self._file = self.path.open("xb")
+
+    def write(self, data: bytes) -> None:
+        """Append to the file."""
+        self._file.write(data)
+
+    def finish(self) -> str:
+        """Bring all of it to the disk; return its ETag."""
+        with self._file as file:
             file.flush()
             # The kernel's own times tick too slowly to tell two quick writes apart.
             now_ns = time.time_ns()
             os.utime(file.fileno(), ns=(now_ns, now_ns))
             os.fsync(file.fileno())
-            status = os.fstat(file.fileno())
-        yield temporary, etag_of(status)
-    finally:
-        temporary.unlink(missing_ok=True)
+            return etag_of(os.fstat(file.fileno()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # it repeats what ``write`` said
+            self._file.close()
+        with suppress(OSError):  # renamed; or it stays for ``remove_drafts``
+            self.path.unlink()
+
+
+def remove_drafts(folder: Path, *, last_written_before_s: float) -> int:
+    """Remove drafts below ``folder`` that nobody goes on writing; return how many there were.
+
+    Links to folders are not followed.
+
+    Args:
+        folder: May be absent.
+        last_written_before_s: Seconds since the epoch.
+    """
+    count = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(TEMP_PREFIX):
+                continue
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):  # finished meanwhile
+                if path.lstat().st_mtime < last_written_before_s:
+                    path.unlink()
+                    count += 1
+    return count
 
 
 def make_durable(folder: Path) -> None:
@@ -68,6 +105,20 @@ def file_status(path: Path, key: str) -> os.stat_result:
 def etag_of(status: os.stat_result) -> str:
     """The version of a file's content: when it was last written, and its size."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def have_same_content(path: Path, other: Path) -> bool:
+    """Whether both are files of the same bytes; False where one cannot be read."""
+    try:
+        if not path.is_file() or path.stat().st_size != other.stat().st_size:
+            return False
+        with path.open("rb") as one, other.open("rb") as two:
+            while block := one.read(_BLOCK_BYTES):
+                if block != two.read(_BLOCK_BYTES):
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def etag_if_equal(path: Path, data: bytes) -> str | None:

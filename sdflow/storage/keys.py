@@ -15,6 +15,7 @@ MANIFEST_PREFIX = f"{JOB_PREFIX}manifest/"
 LEDGER_PREFIX = f"{JOB_PREFIX}ledger/"
 LEASE_PREFIX = f"{JOB_PREFIX}lease/"
 CLAIMS_PREFIX = f"{JOB_PREFIX}claims/"
+SCRATCH_PREFIX = f"{JOB_PREFIX}scratch/"
 DEAD_LETTER_KEY = f"{JOB_PREFIX}deadletter.jsonl"
 SUMMARY_KEY = f"{JOB_PREFIX}summary.json"
 REPORT_KEY = f"{JOB_PREFIX}report.html"
@@ -68,6 +69,13 @@ def claim_key(block: str, number: int) -> str:
     if not 0 < number < 100_000:
         raise ValueError(f"claim {number} is not in [1, 100000)")
     return f"{claims_prefix(block)}{number:05d}"
+
+
+def scratch_prefix(image: str) -> str:
+    """What the keys of all that is kept of one image's parts begin with."""
+    if not image or "/" in image:
+        raise ValueError(f"{image!r} is not a name for an image's parts")
+    return f"{SCRATCH_PREFIX}{image}/"
 
 
 def is_job_key(key: str) -> bool:

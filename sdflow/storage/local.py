@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,14 @@ from sdflow.errors import (
 )
 from sdflow.storage.files import (
     TEMP_PREFIX,
+    Draft,
     etag_if_equal,
     etag_of,
     file_status,
+    have_same_content,
     make_durable,
+    remove_drafts,
     storage_error,
-    temporary_file,
 )
 from sdflow.storage.store import ObjectInfo, check_key, check_range
 
@@ -119,17 +122,39 @@ class LocalStore:
         with self._naming(key):
             etag = etag_if_equal(path, data)
             if etag is None:
-                with temporary_file(path.parent, data) as (temporary, etag):
-                    temporary.replace(path)
+                with Draft(path.parent) as draft:
+                    draft.write(data)
+                    etag = draft.finish()
+                    draft.path.replace(path)
             make_durable(path.parent)
+        return etag
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> str:
+        """Replace or create a file, like :meth:`put`, but never hold it in memory."""
+        path = self._writable_path(key)
+        with self._naming(key):
+            draft = Draft(path.parent)
+        with draft:
+            for chunk in chunks:  # whose own errors are not about this file
+                with self._naming(key):
+                    draft.write(chunk)
+            with self._naming(key):
+                etag = draft.finish()
+                if have_same_content(path, draft.path):
+                    etag = etag_of(path.stat())
+                else:
+                    draft.path.replace(path)
+                make_durable(path.parent)
         return etag
 
     def put_if_absent(self, key: str, data: bytes) -> str:
         """Create a file, whole, unless there is one."""
         path = self._writable_path(key)
-        with self._naming(key), temporary_file(path.parent, data) as (temporary, etag):
+        with self._naming(key), Draft(path.parent) as draft:
+            draft.write(data)
+            etag = draft.finish()
             try:
-                path.hardlink_to(temporary)
+                path.hardlink_to(draft.path)
             except FileExistsError as error:
                 if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, "is a folder") from error
@@ -155,6 +180,11 @@ class LocalStore:
         """Remove files, those that are there."""
         for key in keys:
             self.delete(key)
+
+    def discard_uploads(self, *, older_than_s: float) -> int:
+        """Remove temporary files that were last written to so long ago."""
+        with self._naming(""):
+            return remove_drafts(self._root, last_written_before_s=time.time() - older_than_s)
 
     def _is_inside(self, folder: str) -> bool:
         """Whether ``folder`` ("" or "a/b/") can have keys: no dots and no link lead to it."""

@@ -94,6 +94,17 @@ class Store(Protocol):
     def put(self, key: str, data: bytes) -> str:
         """Replace or create an object, whole or not at all, and return its ETag."""
 
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> str:
+        """Replace or create an object of any size, whole or not at all, and return its ETag.
+
+        Memory stays below 150 MiB (in S3, from 62 GiB of content on, near three of its parts). What
+        ``chunks`` raises passes through, and the object stays as it was.
+
+        Args:
+            key: The object.
+            chunks: The content, in pieces of any size; read once, in this thread.
+        """
+
     def put_if_absent(self, key: str, data: bytes) -> str:
         """Create an object atomically, and return its ETag.
 
@@ -107,6 +118,17 @@ class Store(Protocol):
         """Remove objects, however many; those that are absent are no error.
 
         The first error ends it: some of the others may then be gone, and some not.
+        """
+
+    def discard_uploads(self, *, older_than_s: float) -> int:
+        """Remove what puts have left behind whose process was killed; return how many there were.
+
+        Such leftovers take space, but no listing shows them. In S3 they are uploads in parts, told
+        from others by nothing but their place; in a folder they are temporary files.
+
+        Args:
+            older_than_s: What was begun (a file: last written to) later than so many seconds ago
+                is left alone. A put under way that is older than this would fail.
         """
 
 

@@ -25,8 +25,10 @@ class BandMerger:
     def __init__(self, grid: Grid, *, scale: int) -> None:
         self._grid = grid
         self._scale = scale
-        self._down = blend_weights(grid.rows, grid.overlap, scale)
-        self._across = blend_weights(grid.columns, grid.overlap, scale)
+        self._down = blend_weights(grid.rows, grid.overlap, scale, length=grid.size.height)
+        self._across = blend_weights(grid.columns, grid.overlap, scale, length=grid.size.width)
+        self._left = grid.columns[0].core_start
+        self._width = grid.columns[-1].core_stop - self._left
         self._next = 0
         self._band: NDArray[np.float32] | None = None
         self._carry: NDArray[np.float32] | None = None
@@ -40,15 +42,18 @@ class BandMerger:
 
         Returns:
             With the last tile of a row, the next band (rows, width times scale, channels): all
-            bands from top to bottom together are the image. None otherwise.
+            bands from top to bottom together are the image, or the block of it that the grid's
+            cores cover. None otherwise.
+
+            The rim that a block shares with tiles outside of it lacks what those would add.
         """
         row, column = divmod(self._next, len(self._grid.columns))
         self._next += 1
         down, across = self._down[row], self._across[column]
         if self._band is None:
-            shape = (len(down), self._grid.size.width * self._scale, core.shape[2])
+            shape = (len(down), self._width * self._scale, core.shape[2])
             self._band = np.zeros(shape, np.float32)
-        left = self._grid.columns[column].core_start * self._scale
+        left = (self._grid.columns[column].core_start - self._left) * self._scale
         weight = np.outer(down, across).astype(np.float32)[:, :, None]
         self._band[:, left : left + len(across)] += core * weight
         return self._finish(row) if column == len(self._grid.columns) - 1 else None

@@ -47,9 +47,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The tiles of one image: every row span crossed with every column span.
+    """The tiles of one image, or a block of them: every row span crossed with every column span.
 
-    Neighbouring cores share ``overlap`` pixels, over which their results are blended.
+    Attributes:
+        size: Of the whole image.
+        rows: Spans of neighbouring rows of tiles.
+        columns: Spans of neighbouring columns of tiles.
+        overlap: Pixels that neighbouring cores share, over which their results are blended.
     """
 
     size: Size
@@ -142,17 +146,30 @@ def halo_overhead(tile: int, halo: int) -> float:
     return ((tile + 2 * halo) / tile) ** 2
 
 
-def blend_weights(spans: tuple[Span, ...], overlap: int, scale: int) -> list[list[float]]:
+def blend_weights(
+    spans: tuple[Span, ...], overlap: int, scale: int, *, length: int
+) -> list[list[float]]:
     """Weights of every span's core along one axis, on a grid ``scale`` times as fine.
 
     Linear ramps over the overlaps; at every pixel the weights of all spans sum to 1.
+
+    Args:
+        spans: Of the whole axis, or some neighbours of it.
+        overlap: Pixels that neighbouring cores share.
+        scale: Output pixels per pixel.
+        length: Of the whole axis: a core that ends elsewhere has a neighbour.
     """
     ramp = [(step + 0.5) / (overlap * scale) for step in range(overlap * scale)]
-    weights = [[1.0] * ((span.core_stop - span.core_start) * scale) for span in spans]
-    for before, after in pairwise(weights):
+    weights = []
+    for span in spans:
+        values = [1.0] * ((span.core_stop - span.core_start) * scale)
         for step, value in enumerate(ramp):
-            after[step] *= value
-            before[len(before) - len(ramp) + step] *= 1.0 - value
+            if span.core_start > 0:
+                values[step] *= value
+        for step, value in enumerate(ramp):
+            if span.core_stop < length:
+                values[len(values) - len(ramp) + step] *= 1.0 - value
+        weights.append(values)
     return weights
 
 

@@ -44,7 +44,9 @@ class PixelEstimate:
             yield replace(item, pixels=self.pixels(item.key, item.size_bytes))
 
     def observe(self, key: str, size_bytes: int, pixels: int) -> None:
-        """Learn from a source that was read."""
+        """Learn from a source that was read; nothing from one without pixels."""
+        if not pixels:
+            return  # it was put together from parts that were counted before
         kind = _kind(key)
         seen_bytes, seen_pixels = self._of(kind)
         self._seen[kind] = (seen_bytes + size_bytes, seen_pixels + pixels)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import TYPE_CHECKING
+
 from sdflow.images.formats import ImageFormat, format_of_key
 from sdflow.storage import keys
 from sdflow.work.shard import WorkItem
+
+if TYPE_CHECKING:
+    from sdflow.work.parameters import PixelParameters
 
 
 def result_format(source: ImageFormat, wanted: str) -> ImageFormat:
@@ -29,3 +35,12 @@ def result_key(item: WorkItem, *, wanted: str, sample: int | None) -> str:
     if wanted == format_of_key(item.key):
         extension = None  # .jpeg stays .jpeg
     return keys.output_key(item.key, extension=extension, sample=sample)
+
+
+def parts_prefix(item: WorkItem, parameters: PixelParameters) -> str:
+    """What the keys begin with of all that is kept while an image is done in parts.
+
+    Another version of the source, or other parameters, have another one.
+    """
+    text = f"{item.key}\0{item.etag}\0{parameters.hash}".encode("utf-8", "surrogateescape")
+    return keys.scratch_prefix(hashlib.sha256(text).hexdigest()[:24])

@@ -1,4 +1,4 @@
-"""Everything that changes the pixels of a job's results, and its hash."""
+"""Everything that a job's results depend on beside their sources, and its hash."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ class PixelParameters:
         tau: Sampling temperature.
         seed: Seed of the job.
         samples: Outputs per image.
+        outscale: Final scale of an upscaled image, resampled from the x4 result; 4 is that itself.
         format: Format of the results, or ``keep``.
         quality: Quality of lossy formats.
+        metadata: Whether what surrounds the pixels is kept: ``keep`` or ``strip``.
+        tiff_pyramid: Whether TIFF results hold reduced copies.
         precision: Arithmetic, resolved.
         tile: Side of a tile in LR pixels, resolved; None for bicubic.
         halo: LR pixels around a tile, resolved; None for bicubic.
@@ -35,8 +38,11 @@ class PixelParameters:
     tau: float
     seed: int
     samples: int
+    outscale: float
     format: str
     quality: int
+    metadata: Literal["keep", "strip"]
+    tiff_pyramid: bool
     precision: str
     tile: int | None
     halo: int | None

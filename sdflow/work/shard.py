@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ASSEMBLY = -1
+
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
@@ -15,7 +17,10 @@ class WorkItem:
         size_bytes: Length of the source.
         keeps_full_name: The results carry the whole source name, because another source has the
             plain one (``a.jpg.png`` instead of ``a.png``).
-        pixels: How many the source has, as estimated from its length; 0 where nobody asked.
+        pixels: How many the source, or the part of it, has: estimated from its length for whole
+            images; 0 where nobody asked.
+        part: Number of one part of an image that is too large to be done at once; ``ASSEMBLY`` for
+            putting all its parts together; None for an image as a whole.
     """
 
     key: str
@@ -23,6 +28,12 @@ class WorkItem:
     size_bytes: int
     keeps_full_name: bool = False
     pixels: int = 0
+    part: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What nothing else of the job is called."""
+        return self.key if self.part is None else f"{self.key}\0{self.part}"
 
 
 @dataclass(frozen=True, slots=True)

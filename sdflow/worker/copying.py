@@ -6,38 +6,50 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdflow.images.formats import DecodedImage, ImageFormat, ImageInfo, Metadata, format_of_key
+from sdflow.images.formats import ImageFormat, ImageInfo, Metadata, format_of_key
+from sdflow.tiling.grid import plan_grid
+from sdflow.tiling.parts import plan_parts
+from sdflow.worker.fetched import Fetched
 from sdflow.worker.photo import Drawing, Drawn, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sdflow.errors import SdflowError
-    from sdflow.images.formats import Pixels
+    from sdflow.geometry import Size
+    from sdflow.images.formats import ByteSource, Pixels
+    from sdflow.tiling.parts import Part
+    from sdflow.work.parameters import PixelParameters, Task
 
 COPY = "copy"
 
 
 class CopyCodec:
-    """Takes a file for one black pixel whose metadata is the file."""
+    """Takes a file for one black pixel whose metadata is the file.
 
-    def peek(self, data: bytes, *, key: str) -> ImageInfo:
+    Args:
+        parameters: What the job was told.
+    """
+
+    def __init__(self, parameters: PixelParameters) -> None:
+        self.parameters = parameters
+
+    is_deep = False
+
+    def peek(self, data: ByteSource, *, key: str) -> ImageInfo:
         """One pixel, whatever the bytes are."""
         del data
         return ImageInfo(format_of_key(key) or ImageFormat.PNG, 1, 1, 3, 8)
 
-    def decode(self, data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
+    def decode(self, data: ByteSource, *, key: str) -> Fetched:
         """One pixel, and the bytes."""
-        del max_pixels
-        pixels = np.zeros((1, 1, 3), np.uint8)
-        return DecodedImage(pixels, format_of_key(key) or ImageFormat.PNG, Metadata(exif=data))
+        pixels, metadata = np.zeros((1, 1, 3), np.uint8), Metadata(exif=data[0 : len(data)])
+        return Fetched(pixels, format_of_key(key) or ImageFormat.PNG, metadata)
 
-    def encode(
-        self, pixels: Pixels, metadata: Metadata, *, format: ImageFormat, quality: int, key: str
-    ) -> bytes:
+    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> bytes:
         """The bytes."""
-        del pixels, format, quality, key
-        return metadata.exif or b""
+        del pixels, sample, key
+        return image.metadata.exif or b""
 
 
 class CopyEngine:
@@ -45,6 +57,14 @@ class CopyEngine:
 
     batch_px = 1
     limits = None
+    scale = 1
+
+    def parts(self, size: Size, task: Task) -> tuple[Part, ...]:
+        """The whole."""
+        del task
+        side = max(size.height, size.width)
+        grid = plan_grid(size, tile=side, halo=0, overlap=0, multiple_of=1)
+        return plan_parts(grid, size, max_px=size.pixels, max_band_px=size.pixels)
 
     def draw(
         self, drawing: Drawing, photos: Sequence[Photo]

@@ -7,16 +7,16 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from sdflow.errors import SdflowError
-from sdflow.images.color import Rest, join_channels, resize_plane, split_channels
+from sdflow.worker.channels import take_apart
 from sdflow.worker.photo import Drawing, Drawn, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sdflow.geometry import Size
     from sdflow.images.formats import Pixels
+    from sdflow.tiling.parts import Part
     from sdflow.work.parameters import Task
     from sdflow.worker.limits import Limits
 
@@ -32,6 +32,13 @@ class Engine(Protocol):
     def limits(self) -> Limits | None:
         """What is known to fit into memory; None where nothing was learnt."""
 
+    @property
+    def scale(self) -> int:
+        """HR pixels per LR pixel along an axis."""
+
+    def parts(self, size: Size, task: Task) -> tuple[Part, ...]:
+        """Cut a source into parts whose results are those of the whole, bit for bit."""
+
     def draw(
         self, drawing: Drawing, photos: Sequence[Photo]
     ) -> Iterator[tuple[int, Drawn | SdflowError]]:
@@ -43,7 +50,7 @@ class DrawnImage:
     """What was made of one image.
 
     Attributes:
-        outputs: Pixels with the source's kind of channels, one for each sample.
+        outputs: Pixels with the source's kind of channels, one for each sample; of a part its core.
         note: What had to be given up for memory; "" if nothing.
         busy_s: The image's share of the time the engine took.
     """
@@ -65,32 +72,34 @@ class Drawer:
         self._lock = Lock()
 
     def draw(
-        self, drawing: Drawing, images: Sequence[tuple[str, Pixels]]
+        self, drawing: Drawing, images: Sequence[Photo | tuple[str, Pixels]]
     ) -> Iterator[tuple[int, DrawnImage | Exception]]:
         """Draw outputs of several images together.
 
         Args:
-            drawing: Direction, temperature and samples.
-            images: Key and pixels of each.
+            drawing: Direction, temperature and samples; whether the outputs shall be deep.
+            images: Whole sources or parts, of 1 to 4 channels; a whole one may be its key and
+                pixels alone.
 
         Yields:
             Position of an image and its outputs or its failure, for every image.
         """
-        parts = [split_channels(pixels) for _, pixels in images]  # views, or one plane repeated
-        photos = [Photo(key, rgb) for (key, _), (rgb, _) in zip(images, parts, strict=True)]
-        total_px = sum(photo.pixels.size for photo in photos)
+        photos = [image if isinstance(image, Photo) else Photo(*image) for image in images]
+        scale = self.engine.scale
+        sources = [take_apart(photo, drawing.task, scale, deep=drawing.deep) for photo in photos]
+        total_px = sum(photo.pixels.shape[0] * photo.pixels.shape[1] for photo in photos)
         with self._lock:
             started = perf_counter()
-            results = self._isolated(drawing, photos)
+            results = self._isolated(drawing, [source.photo for source in sources])
             busy_s = perf_counter() - started
         for index, drawn in results:
             if isinstance(drawn, Exception):
                 yield index, drawn
                 continue
-            rest = parts[index][1]
-            share = photos[index].pixels.size / total_px
+            pixels = photos[index].pixels
+            share = pixels.shape[0] * pixels.shape[1] / total_px
             try:
-                outputs = [_joined(pixels, rest, drawing.task) for pixels in drawn.samples]
+                outputs = sources[index].join(drawn.samples, drawing.task, scale)
             except Exception as error:  # noqa: BLE001  # whatever a library raises for one image
                 yield index, error.with_traceback(None)
                 continue
@@ -109,14 +118,3 @@ class Drawer:
         for index, photo in enumerate(photos):
             results += [(index, drawn) for _, drawn in self._isolated(drawing, [photo])]
         return results
-
-
-def _joined(result: Pixels, rest: Rest, task: Task) -> Pixels:
-    alpha = rest.alpha
-    if alpha is not None:
-        height, width = result.shape[:2]
-        if task == "downscale":  # continued to whole cells, as the colours are
-            missing = (4 * height - alpha.shape[0], 4 * width - alpha.shape[1])
-            alpha = np.pad(alpha, ((0, missing[0]), (0, missing[1])), mode="edge")
-        alpha = resize_plane(alpha, height=height, width=width)
-    return join_channels(result, alpha, grey=rest.grey)

@@ -6,16 +6,14 @@ import os
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from sdflow.errors import SdflowError, UsageError
-from sdflow.geometry import Size
-from sdflow.tiling.grid import Grid, blend_overlap, plan_grid
 from sdflow.worker.assembly import Assembly
 from sdflow.worker.limits import Limits
-from sdflow.worker.network import SCALE, Network, TileResult, TileWork
-from sdflow.worker.photo import Drawing, Drawn, Photo
+from sdflow.worker.network import Network, TileResult, TileWork
+from sdflow.worker.photo import SCALE, Drawing, Drawn, Photo, result_scale
+from sdflow.worker.planning import Plan, Planner
 from sdflow.worker.precision import PRECISIONS, resolve_precision
 from sdflow.worker.runner import TileRunner
 
@@ -24,8 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdflow.model.config import SizeRequirement
+    from sdflow.geometry import Size
     from sdflow.model.sdflow import SDFlow
+    from sdflow.tiling.parts import Part
     from sdflow.work.parameters import Task
 
 DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
@@ -48,6 +47,9 @@ class TiledEngine:
     Where memory runs out the engine steps back (``Limits``) and goes on with the tile at hand.
     Where the network gives NaN or infinity in half precision, the tile is done again in float32.
 
+    Attributes:
+        scale: HR pixels per LR pixel along an axis.
+
     Args:
         model: The model, on the device where it shall run.
         tile: Side of a tile's core in LR pixels; None chooses.
@@ -61,6 +63,8 @@ class TiledEngine:
     Raises:
         UsageError: If tile, halo or precision cannot be used.
     """
+
+    scale = SCALE
 
     def __init__(  # the settings of a job, all but one with a default
         self,
@@ -79,15 +83,17 @@ class TiledEngine:
         if halo is not None and halo < 0:
             raise UsageError(f"halo must not be negative, not {halo}", item="--halo")
         network = Network(model)
-        self._model = model
-        self._tile = tile or DEFAULT_TILE_PX.get(network.device.type, DEFAULT_TILE_PX["cpu"])
-        self._halo = halo
-        self._overlap = overlap
+        self._planner = Planner(
+            model,
+            tile=tile or DEFAULT_TILE_PX.get(network.device.type, DEFAULT_TILE_PX["cpu"]),
+            halo=halo,
+            overlap=overlap,
+        )
         self._runner = TileRunner(
             network,
             resolve_precision(precision, model.calibration, network.device),
             limits or Limits(_batch_px(model, network.device)),
-            self._pieces,
+            self._planner.pieces,
         )
 
     @property
@@ -99,6 +105,18 @@ class TiledEngine:
     def batch_px(self) -> int:
         """LR pixels that are worth computing together."""
         return self._runner.limits.batch_px
+
+    def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]:
+        """Cut a source that is too large for memory into parts that are drawn apart.
+
+        The result of every part is, bit for bit, what it is in the result of the whole source.
+
+        Args:
+            size: Of the source, in its own pixels.
+            task: Direction.
+            max_px: Most LR pixels of a part, if more than one tile; None chooses.
+        """
+        return self._planner.parts(size, task, max_px=max_px)
 
     def upscale(
         self, image: NDArray[Any], *, key: str, seed: int = 0, tau: float = 0.8, sample: int = 0
@@ -151,21 +169,22 @@ class TiledEngine:
 
         Args:
             drawing: Direction, temperature, and which samples of every photo.
-            photos: The sources.
+            photos: The sources, whole or in parts.
 
         Yields:
-            Index of a photo and its outputs, or the error that is its alone, in any order.
+            Index of a photo and its outputs, or the error that is its alone, in any order. Of a
+            part the outputs are its core.
 
         Raises:
             ValueError: If a photo or the temperature is not as ``upscale`` asks.
         """
         if not 0 <= drawing.tau <= 1:
             raise ValueError(f"tau is a temperature from 0 to 1, got {drawing.tau}")
-        plans = [self._plan(photo, drawing.task) for photo in photos]
+        plans = [self._planner.plan(photo, drawing.task) for photo in photos]
 
         def batch_kind(index: int) -> tuple[int, ...]:
             depth = photos[index].pixels.dtype.itemsize  # pixels of one depth alone stack up
-            return (*_window_size(plans[index]), depth)
+            return (*plans[index].window_shape, plans[index].grid.overlap, depth)
 
         order = sorted(range(len(photos)), key=batch_kind)
         for _, group in groupby(order, key=batch_kind):
@@ -177,51 +196,23 @@ class TiledEngine:
             raise drawn
         return drawn.samples[0]
 
-    def _plan(self, photo: Photo, task: Task) -> Grid:
-        """Plan tiles on the LR grid, of the size padded to what the network can take."""
-        requirement = self._requirement(task)
-        step, needed = requirement.multiple_of, self._needed_halo(task)
-        halo = needed if self._halo is None else self._halo
-        overlap = blend_overlap(halo, needed) if self._overlap is None else self._overlap
-        size = _size_lr(photo.pixels, task)
-        size = size.padded_to(multiple_of=step, minimum=requirement.minimum)
-        return plan_grid(
-            size,
-            tile=_round_up(max(self._tile, requirement.minimum, 4 * overlap), step),
-            halo=_round_up(halo, step),
-            overlap=overlap,
-            multiple_of=step,
-        )
-
-    def _requirement(self, task: Task) -> SizeRequirement:
-        config = self._model.config
-        return config.upscale if task == "upscale" else config.downscale
-
-    def _needed_halo(self, task: Task) -> int:
-        calibration = self._model.calibration
-        if calibration is None:
-            return self._requirement(task).reach
-        return calibration.of(task).halo
-
     def _draw_group(
-        self, drawing: Drawing, photos: Sequence[Photo], plans: Sequence[Grid], indices: list[int]
+        self, drawing: Drawing, photos: Sequence[Photo], plans: Sequence[Plan], indices: list[int]
     ) -> Iterator[tuple[int, Drawn | SdflowError]]:
         queue = [
-            (index, TileWork(photos[index].pixels, photos[index].key, tile.window, tile.core))
-            for index in indices
-            for tile in plans[index].tiles()
+            (index, TileWork(photo.pixels, photo.key, tile.window, tile.core, photo.within))
+            for index, photo in ((index, photos[index]) for index in indices)
+            for tile in plans[index].grid.tiles()
         ]
         last = {index: number for number, (index, _) in enumerate(queue)}
-        scale = SCALE if drawing.task == "upscale" else 1
+        scale = result_scale(drawing.task)
         outputs: dict[int, list[Assembly]] = {}
         failed: dict[int, SdflowError] = {}
-        as_pixels = not plans[indices[0]].overlap
+        as_pixels = not plans[indices[0]].grid.overlap
         for number, (index, work, result) in enumerate(self._results(queue, drawing, as_pixels)):
-            size = _size_lr(work.image, drawing.task).scaled(scale)
             if index not in outputs:
                 outputs[index] = [
-                    Assembly(plans[index], size, work.image.dtype, scale=scale)
-                    for _ in drawing.samples
+                    Assembly(plans[index], work.image.dtype, scale=scale) for _ in drawing.samples
                 ]
             if isinstance(result, SdflowError):
                 failed[index] = result
@@ -249,19 +240,6 @@ class TiledEngine:
                 yield index, work, result
             position += count
 
-    def _pieces(self, task: Task, window: Size, tile: int) -> Grid:
-        """Plan smaller tiles inside a window that did not fit; its rim is halo already."""
-        requirement = self._requirement(task)
-        halo = self._needed_halo(task) if self._halo is None else self._halo
-        step = requirement.multiple_of
-        return plan_grid(
-            window,
-            tile=_round_up(max(tile, requirement.minimum), step),
-            halo=_round_up(halo, step),
-            overlap=0,
-            multiple_of=step,
-        )
-
 
 def _batch_px(model: SDFlow, device: torch.device) -> int:
     """LR pixels of a batch: as many as pay, and as fit into half of the free memory."""
@@ -271,22 +249,3 @@ def _batch_px(model: SDFlow, device: torch.device) -> int:
         free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = free_bytes // 2 // (4 * model.config.peak_values_per_px)
     return max(1, min(fitting, BATCH_PX.get(device.type, BATCH_PX["cpu"])))
-
-
-def _window_size(grid: Grid) -> tuple[int, int, int]:
-    return grid.rows[0].stop - grid.rows[0].start, grid.columns[0].stop, grid.overlap
-
-
-def _size_lr(pixels: NDArray[Any], task: Task) -> Size:
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"expected RGB pixels (H, W, 3) of uint8 or uint16, got {pixels.shape} {pixels.dtype}"
-        )
-    if 0 in pixels.shape:
-        raise ValueError(f"the image has no pixels: {pixels.shape}")
-    size = Size(pixels.shape[0], pixels.shape[1])
-    return size if task == "upscale" else size.divided(SCALE)
-
-
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step

@@ -12,6 +12,8 @@ from sdflow.geometry import Region
 from sdflow.images.tensor import quantise, read_window, to_network
 from sdflow.model.fuse.model import FusedSDFlow
 from sdflow.noise import NoiseKey, component, gaussian_field
+from sdflow.worker.photo import SCALE as SCALE
+from sdflow.worker.photo import result_scale, source_scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
     from sdflow.model.fuse.model import Prepared
     from sdflow.model.sdflow import SDFlow
     from sdflow.work.parameters import Task
-    from sdflow.worker.photo import Drawing
+    from sdflow.worker.photo import Drawing, Within
 
-SCALE = 4
 _NET_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,16 +34,25 @@ class TileWork:
     """One tile of one image.
 
     Attributes:
-        image: RGB pixels (H, W, 3) of the whole source, uint8 or uint16.
+        image: RGB pixels (H, W, 3) of the source, uint8 or uint16.
         key: Source key, part of the noise's identity.
         window: What goes through the network, on the LR grid.
         core: The part whose result is wanted.
+        within: None where ``image`` is the whole source.
     """
 
     image: NDArray[Any]
     key: str
     window: Region
     core: Region
+    within: Within | None = None
+
+    def read(self, task: Task) -> NDArray[Any]:
+        """The window's pixels."""
+        region = self.window.scaled(source_scale(task))
+        if self.within is None:
+            return read_window(self.image, region)
+        return read_window(self.image, region, held=self.within.source(task), size=self.within.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +118,8 @@ class Network:
         """
         device = torch.device("cpu") if on_cpu else self.device
         form = self._form(precision, on_cpu=on_cpu)
-        scale = 1 if drawing.task == "upscale" else SCALE
-        pixels = [read_window(work.image, work.window.scaled(scale)) for work in works]
-        images = to_network(np.stack(pixels), device=device, dtype=self._dtype)
+        pixels = np.stack([work.read(drawing.task) for work in works])
+        images = to_network(pixels, device=device, dtype=self._dtype)
         prepare = form.prepare_upscale if drawing.task == "upscale" else form.prepare_downscale
         prepared = prepare(images)
         cores: list[list[Tensor]] = [[] for _ in works]
@@ -162,7 +171,7 @@ class Network:
         return form.draw_downscale(prepared, noise, kinds, drawing.tau)
 
     def _core(self, work: TileWork, task: Task) -> Region:
-        return work.core.relative_to(work.window).scaled(SCALE if task == "upscale" else 1)
+        return work.core.relative_to(work.window).scaled(result_scale(task))
 
     def _form(self, precision: str, *, on_cpu: bool) -> FusedSDFlow:
         known = self._forms.get((precision, on_cpu))

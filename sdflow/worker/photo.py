@@ -5,10 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdflow.geometry import Region, Size
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sdflow.tiling.parts import Part
     from sdflow.work.parameters import Task
+
+SCALE = 4
+"""HR pixels per LR pixel along an axis."""
+
+
+def source_scale(task: Task, scale: int = SCALE) -> int:
+    """Source pixels per LR pixel along an axis, of an engine that scales by ``scale``."""
+    return 1 if task == "upscale" else scale
+
+
+def result_scale(task: Task, scale: int = SCALE) -> int:
+    """Result pixels per LR pixel along an axis, of an engine that scales by ``scale``."""
+    return scale if task == "upscale" else 1
+
+
+def lr_size(size: Size, task: Task, scale: int = SCALE) -> Size:
+    """Size on the LR grid of a source of ``size``; a cell that is not full counts."""
+    return size.divided(source_scale(task, scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +41,72 @@ class Drawing:
         seed: Seed of the job.
         tau: Temperature, 0 to 1.
         samples: 0-based numbers of the outputs.
+        deep: Whether outputs are uint16 whatever the source's depth; for ``Drawer`` alone.
     """
 
     task: Task
     seed: int
     tau: float
     samples: tuple[int, ...]
+    deep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What pixels are that are not a whole source: the window of one of its parts.
+
+    Attributes:
+        size: Of the whole source, in its own pixels.
+        part: Which part; one of the engine's ``parts(size, task)``.
+    """
+
+    size: Size
+    part: Part
+
+    def source(self, task: Task, scale: int = SCALE) -> Region:
+        """The part's window in pixels of the source, cut at its border."""
+        return _cut(self.part.window.scaled(source_scale(task, scale)), self.size)
+
+    def result(self, task: Task, scale: int = SCALE) -> Region:
+        """What is drawn of it: the part's core in pixels of the whole result, without padding."""
+        factor = result_scale(task, scale)
+        return _cut(self.part.core.scaled(factor), lr_size(self.size, task, scale).scaled(factor))
+
+    def kept(self, task: Task, scale: int = SCALE) -> Region:
+        """Where the part's result lies in that of its window."""
+        window = self.part.window.scaled(result_scale(task, scale))
+        return self.result(task, scale).relative_to(window)
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A source.
+    """A source, or a part's window of one that is too large to be whole in memory.
 
     Attributes:
         key: Relative to the job's prefix; part of the noise's identity.
-        pixels: RGB (H, W, 3), uint8 or uint16, sides from 1 up.
+        pixels: (H, W, 3) for an engine, 1 to 4 channels for ``Drawer``; uint8 or uint16, sides
+            from 1 up.
+        within: None where ``pixels`` is the whole source.
     """
 
     key: str
     pixels: NDArray[Any]
+    within: Within | None = None
+
+    @property
+    def size(self) -> Size:
+        """Of the whole source."""
+        return self.within.size if self.within else Size(*self.pixels.shape[:2])
+
+    def source(self, task: Task, scale: int = SCALE) -> Region:
+        """Where ``pixels`` lies in the source."""
+        return self.within.source(task, scale) if self.within else _all_of(self.size)
+
+    def result(self, task: Task, scale: int = SCALE) -> Region:
+        """Where what is drawn lies in the whole result."""
+        if self.within:
+            return self.within.result(task, scale)
+        return _all_of(lr_size(self.size, task, scale).scaled(result_scale(task, scale)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +120,13 @@ class Drawn:
 
     samples: tuple[NDArray[Any], ...]
     note: str = ""
+
+
+def _all_of(size: Size) -> Region:
+    return Region(0, 0, size.height, size.width)
+
+
+def _cut(region: Region, size: Size) -> Region:
+    """What of a region that begins inside a size lies inside."""
+    height, width = size.height - region.y, size.width - region.x
+    return Region(region.y, region.x, min(region.height, height), min(region.width, width))

@@ -3,70 +3,41 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
-from sdflow.errors import SdflowError, TooLargeError
-from sdflow.images import codec
+from sdflow.errors import SdflowError
 from sdflow.work.ledger import Output, dead_letter_line
-from sdflow.work.names import result_format, result_key
+from sdflow.work.names import result_key
 from sdflow.work.shard import WorkItem
 from sdflow.worker.budget import PixelBudget
 from sdflow.worker.drawing import Drawer, Engine
+from sdflow.worker.fetched import Chore, Fetched
+from sdflow.worker.fetcher import Fetcher
 from sdflow.worker.held import HeldShard
-from sdflow.worker.photo import Drawing
-from sdflow.worker.report import Ending, Retry, Totals
-from sdflow.worker.upload import NOT_DONE, NotDone, Upload
+from sdflow.worker.photo import Drawing, Photo
+from sdflow.worker.report import NOTHING, Ending, Retry, Totals
+from sdflow.worker.upload import NotDone, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdflow.images.formats import DecodedImage, ImageFormat, ImageInfo, Metadata, Pixels
+    from sdflow.images.formats import Pixels
     from sdflow.storage.store import Store
-    from sdflow.work.parameters import PixelParameters
     from sdflow.work.shard import Shard
+    from sdflow.worker.fetcher import Codec, Giants
     from sdflow.worker.limits import Limits
 
 IO_THREADS = 8  # of each stage that waits for a store; a store needs as many connections
 
-_MAX_BYTES_PER_PIXEL = 16  # four uncompressed samples of 32 bits
-_MAX_METADATA_BYTES = 64_000_000
 _SAMPLES_AT_ONCE = 4  # of one image, which share the work that does not depend on the sample
-_Fetched: TypeAlias = "DecodedImage | NotDone"
-_Held: TypeAlias = "HeldShard[_Fetched]"
-_Source: TypeAlias = "tuple[WorkItem, _Fetched]"
+_Ready: TypeAlias = "Fetched | Chore | NotDone"
+_Held: TypeAlias = "HeldShard[_Ready]"
+_Source: TypeAlias = "tuple[WorkItem, _Ready]"
 _Emit: TypeAlias = "Callable[[Ending], None]"
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much a pipeline takes in.
-
-    Attributes:
-        max_pixels: Sources with more are refused.
-        budget_px: Pixels that may be decoded and waiting, and again finished and not yet uploaded.
-    """
-
-    max_pixels: int
-    budget_px: int = 64_000_000
-
-
-class Codec(Protocol):
-    """Files to pixels and back; see ``images.codec``."""
-
-    def peek(self, data: bytes, *, key: str) -> ImageInfo:
-        """What the header says."""
-
-    def decode(self, data: bytes, *, key: str, max_pixels: int) -> DecodedImage:
-        """Pixels and what is around them."""
-
-    def encode(
-        self, pixels: Pixels, metadata: Metadata, *, format: ImageFormat, quality: int, key: str
-    ) -> bytes:
-        """A whole file."""
 
 
 class Pipeline:
@@ -74,15 +45,15 @@ class Pipeline:
 
     Several shards may be worked at at once, from several threads: they share the stages, so that
     one shard's last uploads overlap the next one's first downloads. Memory is bounded by the pixels
-    in flight, not by the number of images.
+    in flight, neither by the number of images nor by the size of one.
 
     Args:
         source: Where the sources are.
         target: Where results go.
         engine: Does the pixels; called by one thread at a time.
-        parameters: Everything that changes them.
-        bounds: How much is taken in.
-        codec: Reads and writes files.
+        codec: Reads and writes files as the job's parameters want it.
+        giants: Does what is too large to be done at once; None: everything is done at once.
+        budget_px: Pixels that may be decoded and waiting, and again finished and not yet uploaded.
     """
 
     def __init__(
@@ -90,19 +61,21 @@ class Pipeline:
         source: Store,
         target: Store,
         engine: Engine,
-        parameters: PixelParameters,
-        bounds: Bounds,
-        codec: Codec = codec,
+        codec: Codec,
+        *,
+        giants: Giants | None = None,
+        budget_px: int = 64_000_000,
     ) -> None:
-        self._source = source
         self._target = target
         self._codec = codec
+        self._giants = giants
         self._drawer = Drawer(engine)
-        self._parameters = parameters
-        self._max_pixels = bounds.max_pixels
-        self._budget_px = bounds.budget_px
-        self._decoded_px = PixelBudget(bounds.budget_px)
-        self._finished_px = PixelBudget(bounds.budget_px)
+        self._parameters = codec.parameters
+        self._budget_px = budget_px
+        self._decoded_px = PixelBudget(budget_px)
+        self._finished_px = PixelBudget(budget_px)
+        self._fetcher = Fetcher(source, codec, self._decoded_px, giants)
+        self._chores = Lock()  # one at a time: each holds bands of an image of any width
         self._fetchers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="fetch")
         self._writers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="write")
 
@@ -119,8 +92,10 @@ class Pipeline:
     def hold(self, lease: int, shard: Shard) -> _Held:
         """Begin to fetch a shard's images; :meth:`work` does the rest."""
 
-        def fetch(item: WorkItem) -> Future[_Fetched]:
-            return self._fetchers.submit(self._caught, item, shard.attempt, self._fetch, item)
+        def fetch(item: WorkItem) -> Future[_Ready]:
+            return self._fetchers.submit(
+                self._caught, item, shard.attempt, self._fetcher.fetch, item
+            )
 
         return HeldShard(lease, shard, fetch, self._discard)
 
@@ -142,16 +117,16 @@ class Pipeline:
         """As many images as are worth computing together."""
         limit = self._drawer.engine.batch_px * (1 if self._parameters.task == "upscale" else 16)
 
-        def is_enough(image: _Fetched) -> bool:
+        def is_enough(ready: _Ready) -> bool:
             nonlocal limit
-            limit -= 0 if isinstance(image, NOT_DONE) else image.num_pixels
+            limit -= ready.num_pixels if isinstance(ready, Fetched) else 0
             return limit <= 0
 
         return held.take(is_enough)
 
-    def _discard(self, image: _Fetched) -> None:
-        if not isinstance(image, NOT_DONE):
-            self._decoded_px.release(image.num_pixels)
+    def _discard(self, ready: _Ready) -> None:
+        if isinstance(ready, Fetched):
+            self._decoded_px.release(ready.num_pixels)
 
     def _caught(
         self,
@@ -170,79 +145,75 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001  # whatever a library raises for one image
             return self._failure(item, attempt, error)
 
-    def _fetch(self, item: WorkItem) -> DecodedImage:
-        if item.size_bytes > _MAX_BYTES_PER_PIXEL * self._max_pixels + _MAX_METADATA_BYTES:
-            raise TooLargeError(
-                f"{item.key} has {item.size_bytes} bytes, more than an image within --max-pixels "
-                f"{self._max_pixels} can have",
-                item=item.key,
-            )
-        data = self._source.get(item.key, if_match=item.etag)
-        pixels = min(self._codec.peek(data, key=item.key).num_pixels, self._max_pixels)
-        self._decoded_px.acquire(pixels)
-        try:
-            return self._codec.decode(data, key=item.key, max_pixels=self._max_pixels)
-        except BaseException:
-            self._decoded_px.release(pixels)
-            raise
-
     def _compute(
         self, taken: list[_Source], held: _Held, emit: _Emit, writes: list[Future[None]]
     ) -> None:
         """Draw a few samples at a time of all images, and send them off."""
-        left = []
-        for item, image in taken:
-            if isinstance(image, NOT_DONE):
-                emit(Ending(held.lease, item.key, image))
+        left: list[tuple[WorkItem, Fetched]] = []
+        for item, ready in taken:
+            if isinstance(ready, Fetched):
+                left.append((item, ready))
+            elif isinstance(ready, Chore):
+                writes.append(self._writers.submit(self._do_chore, item, held, emit))
             else:
-                left.append((item, image))
+                emit(Ending(held.lease, item.name, ready))
         taken.clear()
         pixels_in = sum(image.num_pixels for _, image in left)
         count = self._parameters.samples
-        uploads = {
-            item.key: Upload(
-                item,
-                held.attempt,
-                Totals(pixels_in=image.num_pixels, bytes_read=item.size_bytes),
-                count=count,
-            )
-            for item, image in left
-        }
-        at_once = max(1, min(_SAMPLES_AT_ONCE, self._budget_px // max(1, self._px_out(pixels_in))))
+        uploads = {item.name: self._upload(item, image, held.attempt) for item, image in left}
+        px_out = sum(self._px_out(item, image) for item, image in left)
+        at_once = max(1, min(_SAMPLES_AT_ONCE, self._budget_px // max(1, px_out)))
         send = partial(self._send, held=held, emit=emit)
         try:
             for first in range(0, count, at_once):
                 samples = tuple(range(first, min(first + at_once, count)))
                 for index, error in self._draw(left, samples, uploads, send, writes):
                     item = left[index][0]
-                    del uploads[item.key]
-                    emit(Ending(held.lease, item.key, self._failure(item, held.attempt, error)))
-                left = [source for source in left if source[0].key in uploads]
+                    del uploads[item.name]
+                    emit(Ending(held.lease, item.name, self._failure(item, held.attempt, error)))
+                left = [source for source in left if source[0].name in uploads]
         finally:
             left.clear()
             self._decoded_px.release(pixels_in)
 
+    def _upload(self, item: WorkItem, image: Fetched, attempt: int) -> Upload:
+        pixels, size_bytes = image.num_pixels, item.size_bytes
+        if item.part is not None:  # its file has been counted when the image was divided
+            pixels, size_bytes = item.pixels, 0
+        totals = Totals(pixels_in=pixels, bytes_read=size_bytes)
+        count = self._parameters.samples
+        return Upload(item, attempt, totals, count=count, note=image.note)
+
+    def _do_chore(self, item: WorkItem, held: _Held, emit: _Emit) -> None:
+        giants = self._giants
+        if giants is None:
+            raise ValueError(f"{item.name!r} is a part of an image, and there are none here")
+        with self._chores:
+            result = self._caught(item, held.attempt, giants.do, item, held.attempt)
+        outcome, totals = result if isinstance(result, tuple) else (result, NOTHING)
+        emit(Ending(held.lease, item.name, outcome, totals))
+
     def _draw(
         self,
-        sources: list[tuple[WorkItem, DecodedImage]],
+        sources: list[tuple[WorkItem, Fetched]],
         samples: tuple[int, ...],
         uploads: dict[str, Upload],
-        send: Callable[[Upload, DecodedImage, int, Pixels], Future[None]],
+        send: Callable[[Upload, Fetched, int, Pixels], Future[None]],
         writes: list[Future[None]],
     ) -> Iterator[tuple[int, Exception]]:
         """Draw some samples; yields the position and the failure of every image that fails."""
         given = self._parameters
-        reserved = [len(samples) * self._px_out(image.num_pixels) for _, image in sources]
+        reserved = [len(samples) * self._px_out(item, image) for item, image in sources]
         self._finished_px.acquire(sum(reserved))
-        drawing = Drawing(given.task, given.seed, given.tau, samples)
-        images = [(item.key, image.pixels) for item, image in sources]
+        drawing = Drawing(given.task, given.seed, given.tau, samples, deep=self._codec.is_deep)
+        photos = [Photo(item.key, image.pixels, image.within) for item, image in sources]
         try:
-            for index, drawn in self._drawer.draw(drawing, images):
+            for index, drawn in self._drawer.draw(drawing, photos):
                 item, image = sources[index]
                 if isinstance(drawn, Exception):
                     yield index, drawn
                     continue
-                upload = uploads[item.key]
+                upload = uploads[item.name]
                 made = sum(pixels.shape[0] * pixels.shape[1] for pixels in drawn.outputs)
                 upload.add_drawn(Totals(busy_s=drawn.busy_s, pixels_out=made), drawn.note)
                 share, reserved[index] = reserved[index] // len(samples), 0
@@ -252,26 +223,26 @@ class Pipeline:
         finally:
             self._finished_px.release(sum(reserved))  # of images that no writer will release
 
-    def _px_out(self, pixels_in: int) -> int:
+    def _px_out(self, item: WorkItem, image: Fetched) -> int:
+        pixels_in = image.num_pixels if item.part is None else item.pixels
         return 16 * pixels_in if self._parameters.task == "upscale" else pixels_in // 16
 
     def _send(
         self,
         upload: Upload,
-        image: DecodedImage,
+        image: Fetched,
         sample: int,
         pixels: Pixels,
         *,
         held: _Held,
         emit: _Emit,
     ) -> Future[None]:
-        given, item = self._parameters, upload.item
-        key = result_key(item, wanted=given.format, sample=sample if given.samples > 1 else None)
-        write = partial(self._write, key, pixels, image.metadata, image.format)
+        item = upload.item
 
         def finish() -> None:
-            if upload.add_written(sample, self._caught(item, held.attempt, write)):
-                emit(Ending(held.lease, item.key, *upload.ending(self._parameters)))
+            result = self._caught(item, held.attempt, self._write, item, image, sample, pixels)
+            if upload.add_written(sample, result):
+                emit(Ending(held.lease, item.name, *upload.ending(self._parameters)))
 
         return self._writers.submit(finish)
 
@@ -279,14 +250,13 @@ class Pipeline:
         del done
         self._finished_px.release(pixels)
 
-    def _write(self, key: str, pixels: Pixels, metadata: Metadata, source: ImageFormat) -> Output:
-        data = self._codec.encode(
-            pixels,
-            metadata,
-            format=result_format(source, self._parameters.format),
-            quality=self._parameters.quality,
-            key=key,
-        )
+    def _write(self, item: WorkItem, image: Fetched, sample: int, pixels: Pixels) -> Output:
+        if item.part is not None and self._giants is not None:
+            return self._giants.keep(item, sample, pixels)
+        given = self._parameters
+        numbered = sample if given.samples > 1 else None
+        key = result_key(item, wanted=given.format, sample=numbered)
+        data = self._codec.encode(pixels, image, sample=sample, key=key)
         return Output(key, self._target.put(key, data), len(data))
 
     def _failure(self, item: WorkItem, attempt: int, error: Exception) -> NotDone:

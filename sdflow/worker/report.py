@@ -44,20 +44,39 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Parted:
+    """An image is too large to be done at once; whatever its parts need is durable.
+
+    Attributes:
+        item: The image.
+        parts: What is yet to be done: number and pixels of every part, and at the end the assembly.
+    """
+
+    item: WorkItem
+    parts: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """The result of one part of an image is durable."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
-    """What became of one image of a lease.
+    """What became of one item of a lease.
 
     Attributes:
         lease: Number of the lease.
-        key: Key of the image.
-        outcome: The ledger line of an image that is done, durably, or given up; a failure that may
-            pass; None for an image that was handed back before its computation began.
-        totals: Of an image that is done.
+        name: Of the item: the key of a whole image.
+        outcome: The ledger line of an image that is done, durably, or given up; what became of an
+            image that is done in parts, or of a part; a failure that may pass; None for an item
+            that was handed back before its computation began.
+        totals: Of what is done.
     """
 
     lease: int
-    key: str
-    outcome: LedgerLine | Retry | None
+    name: str
+    outcome: LedgerLine | Parted | PartDone | Retry | None
     totals: Totals = NOTHING
 
 

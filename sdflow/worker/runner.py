@@ -10,7 +10,8 @@ import torch
 
 from sdflow.errors import NonFiniteError, OutOfMemoryError, SdflowError
 from sdflow.worker.limits import Limits, step_back
-from sdflow.worker.network import SCALE, TileResult
+from sdflow.worker.network import TileResult
+from sdflow.worker.photo import result_scale
 from sdflow.worker.precision import has_bf16
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class TileRunner:
 
     def _in_pieces(self, grid: Grid, work: TileWork, drawing: Drawing, as_pixels: bool) -> _Result:
         """A tile that is too large for the memory, as smaller ones inside its window."""
-        scale = SCALE if drawing.task == "upscale" else 1
+        scale = result_scale(drawing.task)
         size = work.core.size.scaled(scale)
         wholes: list[NDArray[Any]] = []
         for tile in grid.tiles():

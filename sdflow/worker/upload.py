@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from sdflow.telemetry import utc_now
 from sdflow.work.ledger import LedgerLine, Output
-from sdflow.worker.report import Retry, Totals
+from sdflow.work.shard import ASSEMBLY
+from sdflow.worker.report import PartDone, Retry, Totals
 
 if TYPE_CHECKING:
     from sdflow.work.parameters import PixelParameters
     from sdflow.work.shard import WorkItem
 
 NotDone = LedgerLine | Retry
-NOT_DONE = (LedgerLine, Retry)
 
 
 class Upload:
@@ -25,13 +25,17 @@ class Upload:
         attempt: Number of the attempt.
         totals: What is known of the image already.
         count: Samples to come.
+        note: What of the source is left out; "" if nothing.
     """
 
-    def __init__(self, item: WorkItem, attempt: int, totals: Totals, *, count: int) -> None:
+    def __init__(
+        self, item: WorkItem, attempt: int, totals: Totals, *, count: int, note: str = ""
+    ) -> None:
         self.item = item
         self._attempt = attempt
         self._totals = totals
         self._missing = count
+        self._about_source = note
         self._note = ""
         self._outputs: dict[int, Output] = {}
         self._failure: NotDone | None = None
@@ -53,10 +57,12 @@ class Upload:
                 self._failure = result
             return self._missing == 0
 
-    def ending(self, parameters: PixelParameters) -> tuple[NotDone, Totals]:
-        """How the image ended, once all samples are written."""
+    def ending(self, parameters: PixelParameters) -> tuple[NotDone | PartDone, Totals]:
+        """How the image or part ended, once all samples are written."""
         if self._failure is not None:
             return self._failure, Totals()
+        if self.item.part not in (None, ASSEMBLY):
+            return PartDone(), self._totals
         outputs = tuple(output for _, output in sorted(self._outputs.items()))
         line = LedgerLine(
             key=self.item.key,
@@ -66,7 +72,7 @@ class Upload:
             time=utc_now(),
             attempts=self._attempt,
             outputs=outputs,
-            note=self._note,
+            note="; ".join(filter(None, (self._about_source, self._note))),
             weights=parameters.short_weights,
         )
         written = sum(output.size_bytes for output in outputs)

@@ -7,20 +7,22 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from sdflow.images import codec
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.telemetry import peak_rss_bytes
 from sdflow.work.parameters import PixelParameters
+from sdflow.worker.codec import JobCodec
 from sdflow.worker.copying import COPY, CopyCodec, CopyEngine
+from sdflow.worker.giants import GiantWork
 from sdflow.worker.limits import Limits
 from sdflow.worker.outbox import Outbox
-from sdflow.worker.pipeline import IO_THREADS, Bounds, Pipeline
+from sdflow.worker.pipeline import IO_THREADS, Pipeline
 from sdflow.worker.report import Ending, Progress, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sdflow.storage.store import Store
+    from sdflow.work.handling import Handling
     from sdflow.work.shard import Shard
     from sdflow.worker.drawing import Engine
     from sdflow.worker.held import HeldShard
@@ -34,7 +36,7 @@ class WorkerSpec:
         source: Where the sources are.
         target: Where results and the ledger go.
         parameters: Everything that changes pixels.
-        max_pixels: Sources with more are refused.
+        handling: How images are taken in and written.
         threads: Cores this worker may use on a CPU.
         on_gpu: Whether a GPU was reserved for this worker.
         limits: What workers have learnt of their memory, by kind of device.
@@ -43,7 +45,7 @@ class WorkerSpec:
     source: StoreLocation
     target: StoreLocation
     parameters: PixelParameters
-    max_pixels: int
+    handling: Handling
     threads: int = 1
     on_gpu: bool = False
     limits: Mapping[str, Limits] = field(default_factory=dict)
@@ -74,14 +76,13 @@ class Worker:
         self._threads = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="shard")
         copies = spec.parameters.weights == COPY
         engine = CopyEngine() if copies else self._load_engine(spec, weights)
-        self._pipeline = Pipeline(
-            _open(spec.source),
-            _open(spec.target),
-            engine,
-            spec.parameters,
-            Bounds(spec.max_pixels),
-            CopyCodec() if copies else codec,
-        )
+        source, target = _open(spec.source), _open(spec.target)
+        codec = JobCodec(spec.parameters, spec.handling)
+        if copies:
+            self._pipeline = Pipeline(source, target, engine, CopyCodec(spec.parameters))
+        else:
+            giants = GiantWork(source, target, engine, codec)
+            self._pipeline = Pipeline(source, target, engine, codec, giants=giants)
 
     def start(self, lease: int, shard: Shard) -> None:
         """Begin with a shard, unless this lease has begun already."""
@@ -102,7 +103,7 @@ class Worker:
                 self._released[lease] = count  # overtook its start
         if held is not None and count:
             for item in held.give_back(count):
-                self._outbox.put(Ending(lease, item.key, None))
+                self._outbox.put(Ending(lease, item.name, None))
             self._outbox.hurry()
 
     def poll(self, acknowledged: int, wait_s: float) -> Progress:
@@ -116,10 +117,10 @@ class Worker:
         return Progress(sequence, endings, peak_rss_bytes(), self._pipeline.limits)
 
     def _work(self, held: HeldShard[Any], shard: Shard) -> None:
-        unended = {item.key: item for item in shard.items}
+        unended = {item.name: item for item in shard.items}
 
         def emit(ending: Ending) -> None:
-            unended.pop(ending.key, None)
+            unended.pop(ending.name, None)
             self._outbox.put(ending)
             if self._outbox.silence_s > ORPHANED_S:
                 self.release(held.lease, len(shard.items))
@@ -127,13 +128,13 @@ class Worker:
         try:
             self._pipeline.work(held, emit)
         except Exception as error:  # noqa: BLE001  # nothing may leave an image without an ending
-            handed_back = {item.key for item in held.give_back(len(shard.items))}
-            for key in handed_back:
-                self._outbox.put(Ending(held.lease, key, None))
-            for key, item in list(unended.items()):
-                if key not in handed_back:
+            handed_back = {item.name for item in held.give_back(len(shard.items))}
+            for name in handed_back:
+                self._outbox.put(Ending(held.lease, name, None))
+            for name, item in list(unended.items()):
+                if name not in handed_back:
                     failure = Retry(item, "internal", f"{type(error).__name__}: {error}")
-                    self._outbox.put(Ending(held.lease, key, failure))
+                    self._outbox.put(Ending(held.lease, name, failure))
         finally:
             self._held.pop(held.lease, None)
             self._outbox.hurry()

@@ -32,7 +32,8 @@ from sdflow.driver.events import (
     WorkerJoined,
     WorkerLost,
 )
-from sdflow.driver.state import OUTAGE_S, Scheduler
+from sdflow.driver.outage import OUTAGE_S
+from sdflow.driver.state import Scheduler
 from tests.driver.script import (
     back,
     but_scale,

@@ -31,19 +31,17 @@ from sdflow.driver.events import (
 from sdflow.driver.leases import LEASES_PER_WORKER
 from sdflow.work.shard import Shard, WorkItem
 from tests.driver.script import STEP_S
-from tests.driver.world import DRAIN_S, MOST_WORKERS, Fate, World
+from tests.driver.world import DRAIN_S, MOST_WORKERS, Fate, Nature, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from tests.driver.world import Nature
 
 _DEPTH = 2  # of the search for a killer among up to 64 images, before it stands alone
 _PICK = st.integers(0, 2**16)
 _PIXELS = st.sampled_from([1, 100, 10_000])
 _FATES = st.one_of(st.just("done"), st.sampled_from(get_args(Fate)))
 _NATURES = st.lists(
-    st.one_of(st.just("good"), st.sampled_from(["good", "fails", "kills"])), min_size=1, max_size=20
+    st.one_of(st.just("good"), st.sampled_from(get_args(Nature))), min_size=1, max_size=20
 )
 
 
@@ -227,8 +225,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert world.scheduler.is_finished
         self.the_end_is_honest()
         for key, nature in world.natures.items():
-            if nature != "good":
+            if nature in ("fails", "kills"):
                 assert world.ended[key] in ("worker.crashed", "internal")
+            elif nature == "giant that kills":
+                assert world.ended[key] != "done"
 
     def go_well(self) -> None:
         world = self.world

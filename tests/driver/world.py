@@ -17,6 +17,7 @@ from sdflow.driver.events import (
     Progressed,
     RecordDeadLetter,
     RecordEndings,
+    RemoveParts,
     ScaleTo,
     SplitShard,
     StartShard,
@@ -26,16 +27,17 @@ from sdflow.driver.events import (
 )
 from sdflow.driver.state import Scheduler
 from sdflow.work.ledger import LedgerLine
-from sdflow.work.shard import Shard, WorkItem
-from sdflow.worker.report import Ending, Retry
+from sdflow.work.shard import ASSEMBLY, Shard, WorkItem
+from sdflow.worker.report import Ending, PartDone, Parted, Retry
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
 MOST_WORKERS = 4
 DRAIN_S = 25.0
+NUM_PARTS = 3  # of a giant image
 
-Nature: TypeAlias = Literal["good", "fails", "kills"]
+Nature: TypeAlias = Literal["good", "fails", "kills", "giant", "giant that kills"]
 Fate: TypeAlias = Literal["done", "failed", "internal", "storage.transient", "oom"]
 
 
@@ -66,6 +68,7 @@ class World:
         self.planned: dict[str, WorkItem] = {}
         self.ended: dict[str, str] = {}
         self.seen: Counter[str] = Counter()
+        self.parts: dict[str, set[int]] = {}  # that are durable
         self.restart()
 
     def restart(self) -> None:
@@ -107,11 +110,12 @@ class World:
             case StopWorker(worker):
                 self._bury(worker)
             case RecordEndings(endings):
-                for ending in endings:
-                    assert isinstance(ending.outcome, LedgerLine)
-                    self._record(ending.key, ending.outcome.status)
+                self._record_endings(endings)
             case RecordDeadLetter(item, error):
                 self._record(item.key, error)
+            case RemoveParts(item):
+                assert item.key in self.ended
+                self.parts[item.key] = set()
             case GiveUp():
                 self.has_given_up = True
             case ScaleTo(workers):
@@ -120,20 +124,28 @@ class World:
     def _lease(self, worker: str, lease: int, shard: Shard, *, may_be_twin: bool) -> None:
         assert shard.items
         assert not self.is_stopping
-        holder, keys = self.workers[worker], {item.key for item in shard.items}
+        holder, names = self.workers[worker], {item.name for item in shard.items}
         twins = [
             number
             for state in self.workers.values()
             for number, (_, others) in state.told.items()
-            if not keys.isdisjoint(others)
+            if not names.isdisjoint(others)
         ]
-        assert keys.isdisjoint(self.ended), "done again"
+        for item in shard.items:
+            assert item.key not in self.ended, "done again"
+            assert item.part != ASSEMBLY or len(self.parts[item.key]) == NUM_PARTS, "too early"
         assert len(twins) <= may_be_twin, "leased twice"
         assert not (twins and holder.told), "a twin on a busy worker"
-        self.starts.update(keys)
+        self.starts.update(names)
         self.seen["twins"] += len(twins)
-        holder.told[lease] = shard, keys
+        holder.told[lease] = shard, names
         holder.pending[lease] = list(shard.items)
+
+    def _record_endings(self, endings: tuple[Ending, ...]) -> None:
+        for ending in endings:
+            assert not isinstance(ending.outcome, Retry)
+            if isinstance(ending.outcome, LedgerLine):
+                self._record(ending.outcome.key, ending.outcome.status)
 
     def _record(self, key: str, how: str) -> None:
         assert key not in self.ended, "recorded twice"
@@ -149,15 +161,30 @@ class World:
         state = self.workers[worker]
         item = self._drop(state, lease, index)
         nature = self.natures[item.key]
-        if nature == "kills":
+        if nature == "kills" or (nature == "giant that kills" and item.part == 1):
             state.is_dead = True
             return
-        outcome: LedgerLine | Retry = Retry(item, "internal" if nature == "fails" else fate, "why")
-        if nature == "good" and (fate == "done" or fate == "failed"):
+        outcome: LedgerLine | Parted | PartDone | Retry
+        outcome = Retry(item, "internal" if nature == "fails" else fate, "why")
+        if nature != "fails" and fate == "failed":
             outcome = LedgerLine(item.key, item.etag, "p", fate, "now")
-        elif nature == "good":
-            self.excuses[item.key] += fate == "storage.transient"
-        state.unsaid.append(Ending(lease, item.key, outcome))
+        elif nature != "fails" and fate == "done":
+            outcome = self._succeed(item)
+        elif nature != "fails":
+            self.excuses[item.name] += fate == "storage.transient"
+        state.unsaid.append(Ending(lease, item.name, outcome))
+
+    def _succeed(self, item: WorkItem) -> LedgerLine | Parted | PartDone:
+        if item.part in (None, ASSEMBLY) and "giant" not in self.natures[item.key]:
+            return LedgerLine(item.key, item.etag, "p", "done", "now")
+        durable = self.parts.setdefault(item.key, set())
+        if item.part is None:
+            left = [number for number in (*range(NUM_PARTS), ASSEMBLY) if number not in durable]
+            return Parted(item, tuple((number, 10) for number in left))
+        if item.part == ASSEMBLY:
+            return LedgerLine(item.key, item.etag, "p", "done", "now")
+        durable.add(item.part)
+        return PartDone()
 
     def hand_back(self, asked: SplitShard) -> None:
         """A worker does what it was asked for, with the images that it still has."""
@@ -166,8 +193,8 @@ class World:
             return
         for _ in range(min(asked.count, len(state.pending.get(asked.lease, ())))):
             item = self._drop(state, asked.lease, -1)
-            self.excuses[item.key] += 1
-            state.unsaid.append(Ending(asked.lease, item.key, None))
+            self.excuses[item.name] += 1
+            state.unsaid.append(Ending(asked.lease, item.name, None))
 
     def _drop(self, state: Worker, lease: int, index: int) -> WorkItem:
         item = state.pending[lease].pop(index)
@@ -181,9 +208,9 @@ class World:
         event = Progressed(worker, tuple(state.unsaid[:most]))
         del state.unsaid[:most]
         for ending in event.endings:
-            _, keys = state.told[ending.lease]
-            keys.remove(ending.key)
-            if not keys:
+            _, names = state.told[ending.lease]
+            names.remove(ending.name)
+            if not names:
                 del state.told[ending.lease]
         self.feed(event)
         return event

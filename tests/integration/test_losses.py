@@ -18,6 +18,7 @@ from sdflow.driver.pool import WorkerPool
 from sdflow.errors import ClusterError
 from sdflow.storage.local import LocalStore
 from sdflow.storage.location import StoreLocation
+from sdflow.work.handling import Handling
 from sdflow.work.shard import Shard
 from sdflow.worker.worker import WorkerSpec
 from tests.integration.photos import photos, results, run, write_folder
@@ -82,7 +83,7 @@ def test_workers_that_cannot_start_end_the_job_with_their_own_reason(
 ) -> None:
     del ray_session
     spec = WorkerSpec(
-        StoreLocation(str(tmp_path)), StoreLocation(str(tmp_path)), PARAMETERS, max_pixels=1
+        StoreLocation(str(tmp_path)), StoreLocation(str(tmp_path)), PARAMETERS, Handling()
     )
     pool = WorkerPool(spec, b"no weights", size=1, num_cpus=0.1, num_gpus=0)
     with pytest.raises(ClusterError, match=r"could not start: .*job\.safetensors is damaged"):

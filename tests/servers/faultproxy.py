@@ -17,6 +17,7 @@ import socket
 import struct
 from concurrent.futures import Future
 from dataclasses import dataclass
+from io import BytesIO
 from threading import Thread
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -159,7 +160,7 @@ class FaultProxy:
             request.method,
             URL(self._upstream + request.raw_path, encoded=True),
             headers=_end_to_end(request.headers.items()),
-            data=body or None,
+            data=BytesIO(body) if body else None,
             allow_redirects=False,
             skip_auto_headers=_NOT_ADDED,
         ) as answer:

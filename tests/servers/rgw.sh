@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A real S3 server for tests: Ceph's radosgw with one monitor and one in-memory OSD, on loopback.
+# A real S3 server for tests: Ceph's radosgw with one monitor and one OSD, on loopback. The OSD keeps
+# objects in memory, or in a file below DIR.
 #
 #   rgw.sh start DIR PORT    serve http://127.0.0.1:PORT (user "testkey", secret "testsecret")
 #   rgw.sh stop DIR          end the servers that were started in DIR and remove DIR
@@ -10,6 +11,7 @@
 # Environment:
 #   MON_PORT           port of the monitor                (16789)
 #   MEMSTORE_BYTES     most that the OSD may hold         (4 GiB)
+#   BLUESTORE_BYTES    the same, but in a file            (not set: in memory)
 #   RGW_MAX_REQUESTS   answer 503 SlowDown beyond so many requests at once (1024)
 set -euo pipefail
 
@@ -36,6 +38,8 @@ stop() {
 }
 
 write_conf() {
+  local objectstore=memstore
+  if [ -n "${BLUESTORE_BYTES:-}" ]; then objectstore=bluestore; fi
   cat >"$conf" <<CONF
 [global]
 fsid = $fsid
@@ -68,8 +72,10 @@ paxos propose interval = 0.05
 paxos min wait = 0.01
 [osd]
 osd data = $dir/osd
-osd objectstore = memstore
+osd objectstore = $objectstore
 memstore device bytes = ${MEMSTORE_BYTES:-4294967296}
+bluestore block size = ${BLUESTORE_BYTES:-0}
+osd memory target = 939524096
 osd max object name len = 2048
 [client.rgw.a]
 rgw data = $dir/rgw

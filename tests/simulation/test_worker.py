@@ -30,12 +30,12 @@ def test_reports_what_has_ended_at_heartbeats_and_when_a_lease_is_over() -> None
     worker = _worker(_shard(4, 4, 4))
     assert worker.due == 10.0
     endings, num_computed, busy_s = worker.report(10.0)
-    assert [ending.key for ending in endings] == ["0", "1"]
+    assert [ending.name for ending in endings] == ["0", "1"]
     assert num_computed == 2
     assert busy_s == pytest.approx(8.0)
     assert worker.due == pytest.approx(12 + _BEGINS)
     endings, _, _ = worker.report(worker.due)
-    assert [ending.key for ending in endings] == ["2"]
+    assert [ending.name for ending in endings] == ["2"]
 
 
 def test_second_lease_begins_when_the_first_is_over() -> None:
@@ -49,11 +49,11 @@ def test_hands_back_the_last_images_but_none_that_has_begun() -> None:
     worker = _worker(_shard(4, 4, 4, 4))
     worker.give_back(1, 2, 1.0)
     endings, num_computed, _ = worker.report(1.0)
-    assert [(ending.key, ending.outcome) for ending in endings] == [("2", None), ("3", None)]
+    assert [(ending.name, ending.outcome) for ending in endings] == [("2", None), ("3", None)]
     assert num_computed == 0
     worker.give_back(1, 9, 5.0)
     endings, num_computed, _ = worker.report(5.0)
-    assert [ending.key for ending in endings] == ["0"]
+    assert [ending.name for ending in endings] == ["0"]
     assert num_computed == 1
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,12 +34,17 @@ from sdflow.storage.local import LocalStore
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 signal.signal(signal.SIGXFSZ, {handler})
-LocalStore(Path(sys.argv[1])).put("a/b", bytes(100_000))
+store = LocalStore(Path(sys.argv[1]))
+{put}
 """
+PUTS = [
+    'store.put("a/b", bytes(100_000))',
+    'store.put_stream("a/b", (bytes(1000) for _ in range(100)))',
+]
 
 
-def put_beyond_the_limit(root: Path, handler: str) -> subprocess.CompletedProcess[str]:
-    script = KILLED_PUT.format(handler=handler)
+def put_beyond_the_limit(root: Path, handler: str, put: str) -> subprocess.CompletedProcess[str]:
+    script = KILLED_PUT.format(handler=handler, put=put)
     command = [sys.executable, "-c", script, str(root)]
     return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
 
@@ -161,9 +167,12 @@ class TestLocalStore(StoreContract):
         assert [os.fsencode(key) for key in keys] == sorted(names)
         assert [bench.store.get(key) for key in keys] == sorted(names)
 
-    def test_a_killed_put_leaves_the_old_and_is_not_listed(self, bench: LocalBench) -> None:
+    @pytest.mark.parametrize("put", PUTS)
+    def test_a_killed_put_leaves_the_old_and_is_not_listed(
+        self, bench: LocalBench, put: str
+    ) -> None:
         bench.raw_set("a/b", b"old")
-        killed = put_beyond_the_limit(bench.root, "signal.SIG_DFL")
+        killed = put_beyond_the_limit(bench.root, "signal.SIG_DFL", put)
         assert killed.returncode < 0
         leftovers = [path.name for path in (bench.root / "a").iterdir() if path.name != "b"]
         assert [name.startswith(TEMP_PREFIX) for name in leftovers] == [True]
@@ -172,8 +181,27 @@ class TestLocalStore(StoreContract):
         with pytest.raises(InvalidKeyError, match="unfinished"):
             bench.store.put(f"a/{leftovers[0]}", b"")
 
-    def test_a_failed_put_cleans_up_and_names_the_file(self, bench: LocalBench) -> None:
-        failed = put_beyond_the_limit(bench.root, "signal.SIG_IGN")
+    def test_what_killed_puts_leave_is_discarded_once_it_is_old(
+        self, bench: LocalBench, tmp_path: Path
+    ) -> None:
+        outside = tmp_path / "root-and-more" / f"{TEMP_PREFIX}x"
+        outside.write_bytes(b"not ours")
+        bench.raw_set("whole", b"x")
+        (bench.root / "link").symlink_to(outside.parent)
+        for put in PUTS:
+            put_beyond_the_limit(bench.root, "signal.SIG_DFL", put)
+        assert bench.store.discard_uploads(older_than_s=3600) == 0
+        assert bench.store.discard_uploads(older_than_s=-60) == 2
+        assert list((bench.root / "a").iterdir()) == []
+        assert [info.key for info in bench.store.list()] == ["whole"]
+        assert outside.exists()
+
+    def test_nothing_is_discarded_where_nothing_is(self, bench: LocalBench) -> None:
+        assert bench.store.discard_uploads(older_than_s=0) == 0
+
+    @pytest.mark.parametrize("put", PUTS)
+    def test_a_failed_put_cleans_up_and_names_the_file(self, bench: LocalBench, put: str) -> None:
+        failed = put_beyond_the_limit(bench.root, "signal.SIG_IGN", put)
         assert f"StorageError: '{bench.root / 'a/b'}': file too large" in failed.stderr
         assert list((bench.root / "a").iterdir()) == []
 
@@ -241,4 +269,15 @@ def test_putting_what_is_there_already_leaves_the_version_as_it_is(tmp_path: Pat
     store = LocalStore(tmp_path)
     etag = store.put("a/b", b"same")
     assert store.put("a/b", b"same") == etag == store.head("a/b").etag
+    assert store.put_stream("a/b", [b"sa", b"me"]) == etag == store.head("a/b").etag
     assert store.put("a/b", b"more") != etag
+    assert store.put_stream("a/b", [b"same"]) != etag
+
+
+def test_an_error_of_a_stream_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"x"
+        raise FileNotFoundError(errno.ENOENT, "scratch")
+
+    with pytest.raises(FileNotFoundError, match="scratch"):
+        LocalStore(tmp_path).put_stream("a", chunks())

@@ -12,7 +12,7 @@ from sdflow.errors import AccessDeniedError, InvalidKeyError
 from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.storage.s3 import S3Store
-from tests.storage.contract import Bench, StoreContract
+from tests.storage.contract import LARGE, Bench, StoreContract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ class S3Bench(Bench):
     def __init__(self, bucket: Bucket, prefix: str) -> None:
         self.bucket = bucket
         self.prefix = prefix
-        self.store = S3Store(bucket.name, prefix, bucket.options)
+        self.store = S3Store(bucket.name, prefix, bucket.options, part_bytes=LARGE)
 
     def raw_get(self, key: str) -> bytes | None:
         try:

@@ -13,6 +13,7 @@ from sdflow.storage.s3 import S3Store
 from sdflow.storage.store import Store
 from tests.servers.faultproxy import Fault, FaultProxy
 from tests.servers.fixtures import Bucket
+from tests.storage.contract import LARGE
 
 pytestmark = pytest.mark.s3
 
@@ -22,9 +23,11 @@ _OPERATIONS: dict[str, Callable[[Store], object]] = {
     "head": lambda store: store.head("a"),
     "get": lambda store: store.get("a"),
     "put": lambda store: store.put("b", b"new"),
+    "put_stream": lambda store: store.put_stream("b", [bytes(LARGE)] * 2),
     "put_if_absent": lambda store: store.put_if_absent("c", b"new"),
     "delete": lambda store: store.delete("a"),
     "delete_many": lambda store: store.delete_many(["a", "x"]),
+    "discard_uploads": lambda store: store.discard_uploads(older_than_s=0),
 }
 
 
@@ -42,7 +45,7 @@ def _store(bucket: Bucket, proxy: FaultProxy, *, patience_s: float) -> S3Store:
     options = replace(bucket.options, endpoint_url=proxy.url, max_attempts=1, patience_s=patience_s)
     time = _Time()
     backoff = Backoff(cap_s=10.0, sleep=time.sleep, clock=lambda: time.now, uniform=lambda: 0.5)
-    return S3Store(bucket.name, "", options, backoff=backoff)
+    return S3Store(bucket.name, "", options, backoff=backoff, part_bytes=LARGE)
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)

@@ -52,7 +52,9 @@ def test_weights_are_a_partition_of_unity(axis: tuple[int, int, int, int, int], 
     assume(tile >= 3 * overlap + 2 * step)
     spans = plan_axis(length, tile=tile, halo=halo, overlap=overlap, multiple_of=step)
     total = [0.0] * (length * scale)
-    for span, weights in zip(spans, blend_weights(spans, overlap, scale), strict=True):
+    for span, weights in zip(
+        spans, blend_weights(spans, overlap, scale, length=length), strict=True
+    ):
         assert len(weights) == (span.core_stop - span.core_start) * scale
         for offset, weight in enumerate(weights):
             total[span.core_start * scale + offset] += weight

@@ -10,12 +10,14 @@ import numpy as np
 from PIL import Image
 
 from sdflow.storage.memory import MemoryStore
+from sdflow.work.handling import Handling
 from sdflow.work.ledger import LedgerLine
 from sdflow.work.parameters import PixelParameters
 from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
+from sdflow.worker.codec import JobCodec
 from sdflow.worker.drawing import Engine
-from sdflow.worker.pipeline import Bounds, Pipeline
+from sdflow.worker.pipeline import Pipeline
 from sdflow.worker.report import Ending, Retry, Totals
 
 PARAMETERS = PixelParameters(
@@ -24,8 +26,11 @@ PARAMETERS = PixelParameters(
     tau=0.8,
     seed=0,
     samples=1,
+    outscale=4.0,
     format="keep",
     quality=95,
+    metadata="keep",
+    tiff_pyramid=False,
     precision="fp32",
     tile=None,
     halo=None,
@@ -45,7 +50,7 @@ class Outcome:
     """What a pipeline said about a shard; every image has exactly one ending."""
 
     def __init__(self, endings: list[Ending], shard: Shard) -> None:
-        self.endings = {ending.key: ending for ending in endings}
+        self.endings = {ending.name: ending for ending in endings}
         assert len(self.endings) == len(endings)
         assert self.endings.keys() <= {item.key for item in shard.items}
 
@@ -95,9 +100,8 @@ class Bench:
         parameters: PixelParameters = PARAMETERS,
         attempt: int = 1,
     ) -> Outcome:
-        pipeline = Pipeline(
-            self.source, self.target, engine or BicubicEngine(), parameters, Bounds(10_000)
-        )
+        codec = JobCodec(parameters, Handling(max_pixels=10_000))
+        pipeline = Pipeline(self.source, self.target, engine or BicubicEngine(), codec)
         try:
             return run(pipeline, Shard(items, attempt=attempt))
         finally:

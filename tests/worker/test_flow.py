@@ -10,9 +10,12 @@ from threading import Event, Lock, Thread
 from sdflow.errors import NonFiniteError, TransientStorageError
 from sdflow.images.formats import Pixels
 from sdflow.storage.memory import MemoryStore
+from sdflow.work.handling import Handling
+from sdflow.work.parameters import PixelParameters
 from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
-from sdflow.worker.pipeline import IO_THREADS, Bounds, Pipeline
+from sdflow.worker.codec import JobCodec
+from sdflow.worker.pipeline import IO_THREADS, Pipeline
 from sdflow.worker.report import Ending
 from tests.worker.bench import PARAMETERS, Bench, Outcome, image_bytes, run
 
@@ -72,6 +75,10 @@ class _Watcher(BicubicEngine):
         return result
 
 
+def _codec(parameters: PixelParameters = PARAMETERS) -> JobCodec:
+    return JobCodec(parameters, Handling(max_pixels=10_000))
+
+
 class CountingStore(MemoryStore):
     num_gets = 0
 
@@ -89,7 +96,7 @@ def test_fetching_waits_for_the_engine_and_the_engine_has_one_caller() -> None:
         key, data = f"{index}.png", image_bytes("L", (100, 100), "PNG", seed=index)
         items.append(WorkItem(key, source.put(key, data), len(data)))
     watcher = _Watcher(source)
-    pipeline = Pipeline(source, target, watcher, PARAMETERS, Bounds(10_000, 20_000))
+    pipeline = Pipeline(source, target, watcher, _codec(), budget_px=20_000)
     with ThreadPoolExecutor(2) as threads:  # two shards at once, as in an actor
         shards = [Shard(tuple(items[:30])), Shard(tuple(items[30:]))]
         reports = list(threads.map(lambda shard: run(pipeline, shard), shards))
@@ -124,8 +131,8 @@ def test_pixels_of_images_that_failed_are_not_kept_until_the_shard_ends() -> Non
         source,
         target,
         keeper,
-        replace(PARAMETERS, format="webp"),
-        Bounds(10_000, 2 * 16 * 4100),
+        _codec(replace(PARAMETERS, format="webp")),
+        budget_px=2 * 16 * 4100,
     )
     report = run(pipeline, Shard(tuple(items)))
     pipeline.close()
@@ -149,7 +156,7 @@ class _Gate(BicubicEngine):
 
 
 def _parted(
-    count: int, give: int, bounds: Bounds
+    count: int, give: int, budget_px: int
 ) -> tuple[Pipeline, Shard, list[WorkItem], Outcome]:
     """Images of which some are handed back while the first one is computed; the rest is done."""
     source, target = MemoryStore(), MemoryStore()
@@ -157,7 +164,7 @@ def _parted(
     keys = [f"{number}.png" for number in range(count)]
     shard = Shard(tuple(WorkItem(key, source.put(key, data), len(data)) for key in keys))
     gate, endings = _Gate(), list[Ending]()
-    pipeline = Pipeline(source, target, gate, PARAMETERS, bounds)
+    pipeline = Pipeline(source, target, gate, _codec(), budget_px=budget_px)
     held = pipeline.hold(1, shard)
     thread = Thread(target=pipeline.work, args=(held, endings.append))
     thread.start()
@@ -170,7 +177,7 @@ def _parted(
 
 
 def test_images_that_are_handed_back_are_not_computed_and_free_their_room() -> None:
-    pipeline, shard, back, outcome = _parted(40, 30, Bounds(10_000, 20_000))
+    pipeline, shard, back, outcome = _parted(40, 30, 20_000)
     assert [item.key for item in back] == [f"{number}.png" for number in range(39, 9, -1)]
     assert outcome.done.keys() == {item.key for item in shard.items[:10]}
     again = run(pipeline, shard)  # hangs if pixels were not given back
@@ -179,7 +186,7 @@ def test_images_that_are_handed_back_are_not_computed_and_free_their_room() -> N
 
 
 def test_no_more_than_what_waits_can_be_handed_back() -> None:
-    pipeline, _, back, outcome = _parted(4, 100, Bounds(10_000))
+    pipeline, _, back, outcome = _parted(4, 100, 10**6)
     pipeline.close()
     assert len(back) + len(outcome.done) == 4
     assert outcome.done.keys().isdisjoint({item.key for item in back})

@@ -11,6 +11,7 @@ from PIL import Image
 from sdflow.model.checkpoint import encode_safetensors
 from sdflow.storage.local import LocalStore
 from sdflow.storage.location import StoreLocation
+from sdflow.work.handling import Handling
 from sdflow.work.ledger import LedgerLine
 from sdflow.work.parameters import PixelParameters
 from sdflow.work.shard import Shard, WorkItem
@@ -37,7 +38,7 @@ def _spec(
         StoreLocation(str(folder / "in")),
         StoreLocation(str(folder / "out")),
         parameters,
-        max_pixels=10_000,
+        Handling(max_pixels=10_000),
         threads=2,
         limits=limits or {},
     )
@@ -59,7 +60,7 @@ def test_start_that_is_repeated_begins_nothing_twice(tmp_path: Path) -> None:
     for _ in range(3):
         worker.start(7, Shard(items))
     progress, endings = _all_endings(worker, 3)
-    assert {ending.key for ending in endings} == {item.key for item in items}
+    assert {ending.name for ending in endings} == {item.key for item in items}
     assert {ending.lease for ending in endings} == {7}
     assert worker.poll(progress.sequence, wait_s=0).endings == ()
 
@@ -88,7 +89,7 @@ def test_release_that_overtakes_its_start_is_not_forgotten(tmp_path: Path) -> No
     worker.release(1, 2)
     worker.start(1, Shard(items))
     _, endings = _all_endings(worker, 3)
-    assert {ending.key for ending in endings if ending.outcome is None} == {
+    assert {ending.name for ending in endings if ending.outcome is None} == {
         item.key for item in items[1:]
     }
 
@@ -99,7 +100,7 @@ def test_every_image_of_a_released_lease_ends_once(tmp_path: Path) -> None:
     worker.start(1, Shard(items))
     worker.release(1, 30)
     _, endings = _all_endings(worker, 30)
-    assert {ending.key for ending in endings} == {item.key for item in items}
+    assert {ending.name for ending in endings} == {item.key for item in items}
     assert len(endings) == 30
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from sdflow.storage.s3.listing import unquoted
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from collections.abc import Sequence
+
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef
 
 
 def content_type(key: str) -> str:
@@ -29,6 +31,15 @@ def etag_is_md5(answer: GetObjectOutputTypeDef, bucket: str) -> bool:
     opaque = encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith("--x-s3")
     plain = re.fullmatch(r"[0-9a-f]{32}", unquoted(answer.get("ETag", "")))
     return whole and not opaque and plain is not None
+
+
+def etag_of_parts(parts: Sequence[CompletedPartTypeDef]) -> str:
+    """The ETag of an object made of ``parts``, by S3's custom; "" if theirs are no MD5."""
+    try:
+        digests = [bytes.fromhex(unquoted(part.get("ETag", ""))) for part in parts]
+    except ValueError:
+        return ""
+    return f"{md5(b''.join(digests)).hex()}-{len(parts)}"
 
 
 def md5(data: bytes) -> bytes:

@@ -62,6 +62,10 @@ class RetryHereError(TransientStorageError):
     """A failure that the SDK does not retry: damaged bytes, or a write that met another one."""
 
 
+class UploadGoneError(StorageError):
+    """An upload in parts is not there: it was completed, or somebody discarded it."""
+
+
 class _Refusal(NamedTuple):
     """The error and the words for one kind of answer."""
 
@@ -93,6 +97,9 @@ _OTHER_REGION = _Refusal(
 _OVERLOADED = _Refusal(
     TransientStorageError, "{endpoint} is overloaded or broken, or is not S3 ({said})"
 )
+_UPLOAD_GONE = _Refusal(
+    UploadGoneError, "the upload of '{url}' was ended by someone else ({said}): try again"
+)
 _UNCONDITIONAL = _Refusal(
     UnsupportedError, "'{url}': {endpoint} has no conditional put (If-None-Match) ({said})"
 )
@@ -111,6 +118,7 @@ _BY_CODE = {
     "InvalidSecurity": _WRONG_KEYS,
     "InvalidToken": _WRONG_KEYS,
     "NoSuchBucket": _NO_BUCKET,
+    "NoSuchUpload": _UPLOAD_GONE,
     "PermanentRedirect": _OTHER_REGION,
     "QuotaExceeded": _OTHER,  # a 403 all the same
     "RequestTimeTooSkewed": _CLOCK,

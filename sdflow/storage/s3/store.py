@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from base64 import b64encode
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from sdflow.errors import (
-    AccessDeniedError,
     AlreadyExistsError,
     InvalidKeyError,
-    NotFoundError,
     PreconditionError,
     TransientStorageError,
 )
@@ -33,6 +30,9 @@ from sdflow.storage.s3.errors import (
     translating,
 )
 from sdflow.storage.s3.listing import described, entries_in, objects_in, pages, unquoted
+from sdflow.storage.s3.parts import PART_BYTES, cut_parts
+from sdflow.storage.s3.uploads import Uploads
+from sdflow.storage.s3.writers import etag_of_writer, metadata_of, new_writer
 from sdflow.storage.store import ObjectInfo, check_range
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ _MAX_KEY_BYTES = 1024
 _BATCH = 1000
 # Malformed, not allowed, incomplete, not implemented: other requests may still be understood.
 _NO_BATCH = (400, 405, 411, 501)
-_WRITER = "sdflow-writer"
 _BACKOFF = Backoff()
 
 
@@ -66,13 +65,20 @@ class S3Store:
         prefix: What every key begins with: "" or a folder, whose last slash may be left out.
         options: How to reach the service.
         backoff: Attempts and pauses of this class's own retries.
+        part_bytes: Size of the first parts of a stream; what is shorter is put with one request.
 
     Raises:
         UsageError: The endpoint, region or profile is not usable.
     """
 
     def __init__(
-        self, bucket: str, prefix: str, options: S3Options, *, backoff: Backoff = _BACKOFF
+        self,
+        bucket: str,
+        prefix: str,
+        options: S3Options,
+        *,
+        backoff: Backoff = _BACKOFF,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         self._bucket = bucket
         self._prefix = folder_prefix(prefix)
@@ -86,6 +92,8 @@ class S3Store:
         with translating(wanted):
             self._client = connect(options)
         self._place = S3Place(bucket, self._prefix, self._client.meta.endpoint_url, anonymous)
+        self._part_bytes = part_bytes
+        self._uploads = Uploads(self._client, self._place, self._retry)
 
     @property
     def url(self) -> str:
@@ -154,17 +162,28 @@ class S3Store:
         """Replace or create an object. The service compares what it got with its MD5."""
         return self._put(key, data)
 
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> str:
+        """Replace or create an object: small ones with one request, others in parts.
+
+        The parts, and with them the ETag, depend on the content alone, not on the chunks.
+        """
+        self._name(key)
+        parts = cut_parts(chunks, first_bytes=self._part_bytes)
+        first = next(parts, b"")
+        if len(first) < self._part_bytes:
+            return self._put(key, first)
+        return self._uploads.write(key, chain((first,), parts))
+
     def put_if_absent(self, key: str, data: bytes) -> str:
         """Create an object, unless it is there.
 
-        A write whose answer is lost is repeated by the SDK and then meets itself. So the object
-        names the call that wrote it, and a refused call looks whether the name is its own.
+        A write whose answer is lost is repeated by the SDK and then meets itself.
         """
-        writer = secrets.token_hex(16)
+        writer = new_writer()
         try:
             return self._put(key, data, only_writer=writer)
         except PreconditionError as error:
-            etag = self._etag_of_writer(key, writer)
+            etag = self._retry(partial(etag_of_writer, self._client, self._place, key, writer))
             if etag is None:
                 message = f"'{self._place.url(key)}' already exists"
                 raise AlreadyExistsError(message, item=key) from error
@@ -190,6 +209,10 @@ class S3Store:
         while batch := list(islice(remaining, _BATCH)):
             for key in self._retry(partial(self._not_deleted, batch)):
                 self.delete(key)
+
+    def discard_uploads(self, *, older_than_s: float) -> int:
+        """Remove the unfinished uploads below the prefix, whichever program began them."""
+        return self._uploads.discard(older_than_s=older_than_s)
 
     def _not_deleted(self, batch: Sequence[str]) -> Sequence[str]:
         """Remove objects with one request; return the keys that want a request of their own.
@@ -257,23 +280,11 @@ class S3Store:
         }
         if only_writer is not None:
             request["IfNoneMatch"] = "*"
-            request["Metadata"] = {_WRITER: only_writer}
+            request["Metadata"] = metadata_of(only_writer)
 
         def attempt() -> str:
             with translating(self._place, key):
                 return unquoted(self._client.put_object(**request).get("ETag", ""))
-
-        return self._retry(attempt)
-
-    def _etag_of_writer(self, key: str, writer: str) -> str | None:
-        def attempt() -> str | None:
-            try:
-                with translating(self._place, key):
-                    answer = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
-            except (NotFoundError, AccessDeniedError):
-                return None
-            is_own = answer["Metadata"].get(_WRITER) == writer
-            return unquoted(answer.get("ETag", "")) if is_own else None
 
         return self._retry(attempt)
 

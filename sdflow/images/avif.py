@@ -1,0 +1,83 @@
+"""The boxes of an AVIF file (ISO/IEC 14496-12 and 23008-12; AVIF 1.1, AOMedia)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from sdflow.images.formats import BrokenImageError, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdflow.images.formats import ByteSource
+
+_BRANDS = frozenset({b"avif", b"avis"})
+_WAY_TO_THE_FRAMES = (b"trak", b"mdia", b"minf", b"stbl", b"stsz")
+_MAX_BOXES = 10_000
+
+
+class _Box(NamedTuple):
+    name: bytes
+    body: int
+    """Offset of the content."""
+    end: int
+
+
+def is_avif(start: bytes) -> bool:
+    """Whether the first 64 bytes of a file are those of an AVIF file."""
+    if start[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(start[:4], "big"), len(start))
+    return any(start[at : at + 4] in _BRANDS for at in (8, *range(16, end - 3, 4)))
+
+
+def count_frames(data: ByteSource) -> int:
+    """Frames of an image sequence, 1 for a still image; all boxes must be whole.
+
+    Raises:
+        BrokenImageError: The file ends inside a box, or has no image.
+    """
+    frames, names = 1, set()
+    for box in _boxes(data, 0, len(data)):
+        names.add(box.name)
+        if box.name == b"moov":
+            frames = max(frames, _most_samples(data, box, _WAY_TO_THE_FRAMES))
+    if b"meta" not in names or b"mdat" not in names:
+        missing = "meta" if b"meta" not in names else "mdat"
+        raise BrokenImageError(f"the file ends before its {missing} box", code="decode.truncated")
+    return frames
+
+
+def _boxes(data: ByteSource, at: int, end: int) -> Iterator[_Box]:
+    for _ in range(_MAX_BOXES):
+        if at >= end:
+            return
+        size, name = struct.unpack(">I4s", take(data, at, 8, "a box"))
+        head = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", take(data, at + 8, 8, "a box"))
+            head = 16
+        size = size or end - at  # 0: up to the end
+        if size < head:
+            raise BrokenImageError(f"the box at byte {at} has no length")
+        if at + size > end:
+            raise BrokenImageError(
+                f"the file ends inside the box at byte {at}", code="decode.truncated"
+            )
+        yield _Box(name, at + head, at + size)
+        at += size
+    raise BrokenImageError(f"more than {_MAX_BOXES} boxes")
+
+
+def _most_samples(data: ByteSource, parent: _Box, way: tuple[bytes, ...]) -> int:
+    """The largest number of samples of a track."""
+    most = 0
+    for box in _boxes(data, parent.body, parent.end):
+        if box.name != way[0]:
+            continue
+        if len(way) > 1:
+            most = max(most, _most_samples(data, box, way[1:]))
+        else:  # version and flags, size of every sample, number of samples
+            most = max(most, *struct.unpack(">I", take(data, box.body + 8, 4, "the frame table")))
+    return most

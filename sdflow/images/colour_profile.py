@@ -1,0 +1,37 @@
+"""From the inks of a print to sRGB, through ICC profiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyvips
+
+if TYPE_CHECKING:
+    from typing import Final
+
+_PROFILE_FIELD = "icc-profile-data"
+SRGB: Final[bytes] = pyvips.Image.profile_load("srgb")
+"""The profile of what ``cmyk_to_rgb`` returns."""
+
+
+def cmyk_to_rgb(image: pyvips.Image, icc: bytes | None) -> pyvips.Image:
+    """Convert pixel by pixel, relative colorimetric with black point compensation.
+
+    Args:
+        image: Four bands of 8 or 16 bits, the whole range being full ink.
+        icc: Profile of the inks; a common one (SWOP-like) where it is missing or is not for CMYK.
+
+    Returns:
+        sRGB of the same depth.
+    """
+    inks = image.copy(interpretation="cmyk")
+    if icc is not None:
+        inks.set_type(pyvips.GValue.blob_type, _PROFILE_FIELD, icc)
+    return inks.icc_transform(
+        "srgb",
+        embedded=True,
+        input_profile="cmyk",
+        intent="relative",
+        black_point_compensation=True,
+        depth=8 if image.format == "uchar" else 16,
+    )

@@ -1,0 +1,181 @@
+"""Files to pixels and back, as a job's settings want it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import floor
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from sdflow import __version__
+from sdflow.geometry import Size
+from sdflow.images import codec
+from sdflow.images.bands import Bands
+from sdflow.images.encoding import check_writable, encode, encode_bands
+from sdflow.images.formats import WriteOptions
+from sdflow.images.metadata import finished
+from sdflow.images.provenance import Provenance
+from sdflow.images.rescale import rescale, rescale_bands
+from sdflow.work.names import result_format
+from sdflow.worker.fetched import Fetched
+from sdflow.worker.photo import SCALE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdflow.images.formats import (
+        ByteSource,
+        ImageFormat,
+        ImageInfo,
+        Metadata,
+        OpenedImage,
+        Pixels,
+    )
+    from sdflow.work.handling import Handling
+    from sdflow.work.parameters import PixelParameters
+
+_WIDEN = 257  # from 8 to 16 bits, so that white stays white
+
+
+class Origin(Protocol):
+    """What of a source its result depends on beside the pixels."""
+
+    @property
+    def format(self) -> ImageFormat:
+        """Of the file."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """Of the file."""
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
+        """Of the pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobCodec:
+    """Reads sources and writes results.
+
+    Attributes:
+        parameters: Of the job.
+        handling: How images are taken in and written.
+    """
+
+    parameters: PixelParameters
+    handling: Handling
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether results are to be drawn in 16 bits, because they are resampled afterwards."""
+        return self.parameters.outscale != SCALE
+
+    def peek(self, data: ByteSource, *, key: str) -> ImageInfo:
+        """What the header says; see ``images.codec.peek``."""
+        return codec.peek(data, key=key, first_frame=self.handling.first_frame)
+
+    def decode(self, data: ByteSource, *, key: str) -> Fetched:
+        """A whole image, upright; see ``images.codec.decode``."""
+        info = self.peek(data, key=key)
+        image = codec.decode(
+            data,
+            key=key,
+            max_pixels=self.handling.max_pixels,
+            first_frame=self.handling.first_frame,
+        )
+        return Fetched(image.pixels, image.format, image.metadata, left_out(info))
+
+    def open(self, data: ByteSource, *, key: str) -> OpenedImage:
+        """An image to be read in pieces; see ``images.codec.open_image``."""
+        return codec.open_image(
+            data,
+            key=key,
+            max_pixels=self.handling.max_pixels,
+            first_frame=self.handling.first_frame,
+        )
+
+    def check(self, bands: Bands, origin: Origin, *, key: str) -> None:
+        """Raise EncodeError unless the result of such pixels can be written.
+
+        Args:
+            bands: What will be drawn; its rows are not looked at.
+            origin: The source.
+            key: Named in the error.
+        """
+        final = replace(bands, size=self._final(bands.size), dtype=origin.dtype)
+        check_writable(final, self._options(origin.format).format, key=key)
+
+    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> bytes:
+        """The file of a result.
+
+        Args:
+            pixels: As they were drawn, at the scale of the direction.
+            image: The source.
+            sample: Number of the result.
+            key: Named in errors.
+        """
+        if self.is_deep:
+            pixels = rescale(pixels, self._final(Size(*pixels.shape[:2])))
+            pixels = _narrow(pixels, image.dtype)
+        size = Size(*pixels.shape[:2])
+        metadata = self._metadata(image.metadata, size, sample)
+        return encode(pixels, metadata, self._options(image.format), key=key)
+
+    def write(self, bands: Bands, origin: Origin, *, sample: int, key: str, path: Path) -> None:
+        """Write the file of a result that comes as bands; the same bytes as :meth:`encode`.
+
+        Args:
+            bands: As they were drawn.
+            origin: The source.
+            sample: Number of the result.
+            key: Named in errors.
+            path: The file.
+        """
+        if self.is_deep:
+            scaled = rescale_bands(bands, self._final(bands.size))
+            rows = (_narrow(band, origin.dtype) for band in scaled.rows)
+            bands = replace(scaled, rows=rows, dtype=origin.dtype)
+        metadata = self._metadata(origin.metadata, bands.size, sample)
+        encode_bands(bands, metadata, self._options(origin.format), key=key, path=path)
+
+    def _final(self, drawn: Size) -> Size:
+        """Size of the result of what was drawn at four times the source's size."""
+        if not self.is_deep:
+            return drawn
+        ratio = self.parameters.outscale / SCALE
+        sides = (max(1, floor(side * ratio + 0.5)) for side in (drawn.height, drawn.width))
+        return Size(*sides)
+
+    def _options(self, name: ImageFormat) -> WriteOptions:
+        given = self.parameters
+        return WriteOptions(
+            result_format(name, given.format),
+            given.quality,
+            self.handling.png_level,
+            given.tiff_pyramid,
+        )
+
+    def _metadata(self, metadata: Metadata, size: Size, sample: int) -> Metadata:
+        given = self.parameters
+        provenance = Provenance(
+            software=f"sdflow {__version__}",
+            weights=given.short_weights,
+            task=given.task,
+            tau=given.tau,
+            seed=given.seed,
+            sample=sample,
+        )
+        return finished(metadata, size=size, provenance=provenance, mode=given.metadata).metadata
+
+
+def left_out(info: ImageInfo) -> str:
+    """What of a file is no part of the result, for people; "" if nothing."""
+    return f"the first of {info.frames} images in the file" if info.frames > 1 else ""
+
+
+def _narrow(pixels: Pixels, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
+    """16-bit levels at the source's depth, rounded to the nearest."""
+    if dtype == np.uint16:
+        return pixels
+    return ((pixels.astype(np.uint32) + _WIDEN // 2) // _WIDEN).astype(np.uint8)

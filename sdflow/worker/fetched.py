@@ -1,0 +1,46 @@
+"""What a worker has fetched of an item: pixels to draw from, or work of another kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sdflow.images.formats import ImageFormat, Metadata, Pixels
+    from sdflow.worker.photo import Within
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fetched:
+    """A source, or a window of one, that is ready to be drawn from.
+
+    Attributes:
+        pixels: See ``Pixels``; upright.
+        format: Of the source.
+        metadata: Of the source.
+        note: What of the source is left out, for people; "" if nothing.
+        within: Which window of which image; None for a whole one.
+    """
+
+    pixels: Pixels
+    format: ImageFormat
+    metadata: Metadata
+    note: str = ""
+    within: Within | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
+        """Of the pixels."""
+        return self.pixels.dtype
+
+    @property
+    def num_pixels(self) -> int:
+        """That are held in memory."""
+        return int(self.pixels.shape[0] * self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Stands for an item that needs no drawing: an image to be divided, or to be put together."""
