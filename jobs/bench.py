@@ -1,4 +1,7 @@
-"""``sdflow bench``: what the network costs on this machine. Needs torch, numpy and Pillow alone."""
+"""``sdflow bench``: what the network costs on this machine. Needs torch, numpy and Pillow alone.
+
+With ``--encoders``: what writing images costs, with those libraries that are installed.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from sdflow.errors import SdflowError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sdflow.bench.encoders import EncoderRow
     from sdflow.bench.forms import Case
     from sdflow.bench.measure import Row
     from sdflow.bench.runner import FormRunner, LocalRunner
@@ -52,6 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIDES",
         help=f"what tiles yield with the automatic halo, and their seams (SIDES: {_TILES})",
     )
+    parser.add_argument(
+        "--encoders",
+        nargs="?",
+        const="",
+        metavar="FORMATS",
+        help="what writing images costs, with every library (FORMATS: all), instead of the network",
+    )
+    parser.add_argument(
+        "--images", metavar="DIR", help="photos for --encoders; default: a drawn landscape"
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything there too; - for stdout")
 
 
@@ -62,6 +76,8 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
         UsageError: On a flag that cannot be.
         WeightsError: If the weights cannot be read.
     """
+    if arguments.encoders is not None:
+        return _measure_encoders(arguments, report)
     import torch
 
     from sdflow.bench.forms import PLAIN_FORMS
@@ -73,11 +89,7 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
 
     cases = _cases(arguments)
     tiles = _sizes("--tiles", arguments.tiles) if arguments.tiles else []
-    to_file = arguments.json not in (None, "-")
-    if to_file and not Path(arguments.json).absolute().parent.is_dir():
-        raise UsageError(f"--json {arguments.json}: its folder does not exist", item="--json")
-    if arguments.runs < 1:
-        raise UsageError(f"--runs must be at least 1, not {arguments.runs}", item="--runs")
+    _check_target(arguments)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -117,6 +129,37 @@ def run(arguments: argparse.Namespace, *, report: Callable[[str], None]) -> int:
     return _write_json(arguments.json, facts, rows, report)
 
 
+def _check_target(arguments: argparse.Namespace) -> None:
+    to_file = arguments.json not in (None, "-")
+    if to_file and not Path(arguments.json).absolute().parent.is_dir():
+        raise UsageError(f"--json {arguments.json}: its folder does not exist", item="--json")
+    if arguments.runs < 1:
+        raise UsageError(f"--runs must be at least 1, not {arguments.runs}", item="--runs")
+
+
+def _measure_encoders(arguments: argparse.Namespace, report: Callable[[str], None]) -> int:
+    from sdflow.bench.encoders import (
+        FORMATS,
+        encoder_table,
+        measure_encoders,
+        missing_libraries,
+    )
+
+    _check_target(arguments)
+    formats = tuple(filter(None, arguments.encoders.split(",")))
+    for name in formats:
+        if name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise UsageError(f"--encoders {name!r} is not one of {known}", item="--encoders")
+    folder = None if arguments.images is None else Path(arguments.images)
+    rows = measure_encoders(folder, runs=arguments.runs, formats=formats or FORMATS)
+    if arguments.json != "-":
+        for name in missing_libraries():
+            report(f"{name} is not installed and is left out")
+        report(encoder_table(rows))
+    return _write_json(arguments.json, _machine("cpu"), rows, report)
+
+
 def _measure_tiles(
     model: SDFlow,
     tiles: list[int],
@@ -144,7 +187,7 @@ def _measure_tiles(
 def _write_json(
     target: str | None,
     facts: dict[str, str],
-    rows: Sequence[Row | TileRow],
+    rows: Sequence[Row | TileRow | EncoderRow],
     report: Callable[[str], None],
 ) -> int:
     if target:

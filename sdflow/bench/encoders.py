@@ -14,14 +14,16 @@ from PIL import Image
 
 from sdflow.bench.content import mosaic
 from sdflow.images.color import resize_pixels
+from sdflow.images.formats import ImageFormat
 from sdflow.worker.charts import drawn_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sdflow.images.formats import Pixels
 
+FORMATS = tuple(ImageFormat)
 QUALITY = 95
 _SIDE = 1536
 _SCALE = 4
@@ -70,7 +72,7 @@ def missing_libraries() -> list[str]:
 
 
 def measure_encoders(
-    folder: Path | None, *, runs: int, formats: tuple[str, ...] = ()
+    folder: Path | None, *, runs: int, formats: Sequence[str] = FORMATS
 ) -> list[EncoderRow]:
     """Encode the same image with every encoder, in turns.
 
@@ -78,13 +80,13 @@ def measure_encoders(
         folder: Photos to put together for it, see ``content.mosaic``; None for a drawn landscape,
             enlarged.
         runs: Rounds; the median counts.
-        formats: Only these; none for all.
+        formats: Only these.
 
     Raises:
         UsageError: There is no photo in the folder.
     """
     pixels = _drawn() if folder is None else mosaic(folder, _SIDE)
-    encoders = [one for one in _encoders() if not formats or one.format in formats]
+    encoders = [one for one in _encoders() if one.format in formats]
     seconds: list[list[float]] = [[] for _ in encoders]
     sizes = [0 for _ in encoders]
     for _ in range(runs):
@@ -99,8 +101,9 @@ def measure_encoders(
     ]
 
 
-def encoder_table(rows: list[EncoderRow]) -> str:
-    """Markdown, a line each."""
+def encoder_table(rows: Sequence[EncoderRow]) -> str:
+    """Markdown, a line each, by format; from the fastest on."""
+    rows = sorted(rows, key=lambda row: (FORMATS.index(ImageFormat(row.format)), -row.mp_per_s))
     lines = ["| format | library | settings | MP/s per core | bytes/px |", "|---|---|---|--:|--:|"]
     lines += [
         f"| {row.format} | {row.library} | {row.settings} | {row.mp_per_s:.1f} | "

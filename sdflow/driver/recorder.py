@@ -128,7 +128,13 @@ class Recorder:
     def _write(self, key: str) -> None:
         self._target.put(key, encode_part(b"".join(self._writing)))
         for prefix in self._obsolete:
-            remove_below(self._target, prefix)
+            try:
+                remove_below(self._target, prefix)
+            except StorageError as error:  # the results are durable, this can wait
+                _log.warning(
+                    "parts cannot be removed now; 'sdflow verify DST --clean' does it",
+                    reason=str(error),
+                )
         self._obsolete = []
 
     def _collect(self) -> TransientStorageError | None:

@@ -58,24 +58,33 @@ class Bands:
         Raises:
             ValueError: The bands are not those of such an image.
         """
-        kept: list[Pixels] = []
-        held = total = 0
+        total, filled = 0, 0
+        part = np.empty((0, 0, 0), self.dtype)
         for band in self.rows:
             total += len(band)
-            if band.shape[1:] != (self.size.width, self.num_bands) or band.dtype != self.dtype:
-                raise ValueError(f"a band of shape {band.shape} {band.dtype} is not of {self}")
-            while held + len(band) >= rows:
-                kept.append(band[: rows - held])
-                band = band[rows - held :]  # what is left of it
-                yield _stack(kept)
-                kept, held = [], 0
-            if len(band):
-                kept.append(band)
-                held += len(band)
+            self._check(band, total)
+            while len(band):
+                if not filled and len(band) >= rows:
+                    yield band[:rows]
+                    band = band[rows:]
+                    continue
+                if not filled:
+                    left = self.size.height - total + len(band)
+                    part = np.empty((min(rows, left), *band.shape[1:]), self.dtype)
+                count = min(len(band), len(part) - filled)
+                part[filled : filled + count] = band[:count]
+                band, filled = band[count:], filled + count
+                if filled == len(part):
+                    yield part
+                    filled = 0
         if total != self.size.height:
-            raise ValueError(f"{total} rows are not {self}")
-        if kept:
-            yield _stack(kept)
+            raise ValueError(f"{total} rows are not {self.size}")
+
+    def _check(self, band: Pixels, total: int) -> None:
+        if band.shape[1:] != (self.size.width, self.num_bands) or band.dtype != self.dtype:
+            raise ValueError(f"a band of shape {band.shape} {band.dtype} is not of {self}")
+        if total > self.size.height:
+            raise ValueError(f"{total} rows are not {self.size}")
 
 
 def bands_of(pixels: Pixels) -> Bands:
@@ -141,10 +150,6 @@ class BandImage:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
         self._at = base + offset
         return self._at
-
-
-def _stack(parts: list[Pixels]) -> Pixels:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _tiff_header(bands: Bands, rows: int) -> bytes:

@@ -92,8 +92,9 @@ def resize_plane(
             Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), kernel)
         )
     image = Image.fromarray(plane.astype(np.float32)).resize((width, height), kernel)
-    levels: NDArray[np.float32] = np.floor(np.asarray(image, np.float32) + np.float32(0.5))
-    return levels.clip(0, np.iinfo(np.uint16).max).astype(np.uint16)
+    levels: NDArray[np.float32] = np.asarray(image) + np.float32(0.5)
+    np.floor(levels, out=levels)
+    return levels.clip(0, np.iinfo(np.uint16).max, out=levels).astype(np.uint16)
 
 
 def resize_pixels(pixels: Pixels, *, height: int, width: int, resample: Resample) -> Pixels:
@@ -105,8 +106,8 @@ def resize_pixels(pixels: Pixels, *, height: int, width: int, resample: Resample
     Returns:
         (height, width, C) of the dtype of ``pixels``.
     """
-    planes = [
-        resize_plane(pixels[..., band], height=height, width=width, resample=resample)
-        for band in range(pixels.shape[2])
-    ]
-    return np.stack(planes, axis=2)
+    resized: Pixels = np.empty((height, width, pixels.shape[2]), pixels.dtype)
+    for band in range(pixels.shape[2]):
+        plane = pixels[..., band]
+        resized[..., band] = resize_plane(plane, height=height, width=width, resample=resample)
+    return resized

@@ -50,7 +50,7 @@ def encode(pixels: Pixels, metadata: Metadata, options: WriteOptions, *, key: st
 
     PNG and TIFF decode to the very same pixels. JPEG and AVIF keep the resolution of colours
     (4:4:4). WebP and AVIF keep colours under full transparency, WebP alpha exactly, AVIF nearly;
-    grey becomes three equal channels in them.
+    grey becomes three channels in them.
 
     Args:
         pixels: See ``Pixels``.

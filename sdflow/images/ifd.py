@@ -132,7 +132,12 @@ def read_start(data: ByteSource) -> tuple[Layout, int]:
 
 
 def read_directory(
-    data: ByteSource, at: int, layout: Layout, *, only: Container[int] | None = None
+    data: ByteSource,
+    at: int,
+    layout: Layout,
+    *,
+    only: Container[int] | None = None,
+    without: Container[int] = (),
 ) -> Directory:
     """Read the directory at offset ``at``, and those it points to.
 
@@ -141,41 +146,47 @@ def read_directory(
         at: Offset of the directory.
         layout: From ``read_start``.
         only: Tags to read; no others are looked at and no pointer is followed. Default: all.
+        without: Tags that are not read even then.
 
     Raises:
         BrokenImageError: A value lies outside the stream, all together are longer than it, or a
             type does not exist.
     """
-    return _read(data, at, layout, only, path=())
+
+    def read(start: int, path: tuple[int, ...]) -> Directory:
+        table, following, size_bytes = _read_table(data, start, layout)
+        entries: dict[int, Entry] = {}
+        children: dict[int, Directory] = {}
+        total = 0
+        for raw in table:
+            (tag,) = struct.unpack_from(f"{layout.order}H", raw)
+            if tag in entries or tag in without or (only is not None and tag not in only):
+                continue
+            entry = _read_entry(data, raw, layout)
+            total += len(entry.value)
+            if total > len(data):  # overlapping values: a small file must not become a huge one
+                raise BrokenImageError("the tags are longer than the file")
+            if tag not in POINTERS or only is not None:
+                entries[tag] = entry
+            elif tag not in path and tag not in children:
+                (target, *_) = entry.integers() or [0]
+                children[tag] = read(target, (*path, tag))
+        return Directory(entries, children, following, size_bytes)
+
+    return read(at, ())
 
 
-def _read(
-    data: ByteSource, at: int, layout: Layout, only: Container[int] | None, path: tuple[int, ...]
-) -> Directory:
+def _read_table(data: ByteSource, at: int, layout: Layout) -> tuple[list[bytes], int, int]:
+    """The entries as they stand, the offset of the next directory, the length of all this."""
     width = struct.calcsize(layout.count_format)
     (count,) = struct.unpack(layout.count_format, take(data, at, width, "a directory"))
     table = take(data, at + width, count * layout.entry_bytes, "a directory")
     end = at + width + len(table)
     link = take(data, end, struct.calcsize(layout.offset_format), "a directory")
-    entries: dict[int, Entry] = {}
-    children: dict[int, Directory] = {}
-    total = 0
-    for start in range(0, len(table), layout.entry_bytes):
-        raw = table[start : start + layout.entry_bytes]
-        (tag,) = struct.unpack_from(f"{layout.order}H", raw)
-        if tag in entries or (only is not None and tag not in only):
-            continue
-        entry = _read_entry(data, raw, layout)
-        total += len(entry.value)
-        if total > len(data):  # overlapping values: a small file must not become a huge one
-            raise BrokenImageError("the tags are longer than the file")
-        if tag not in POINTERS or only is not None:
-            entries[tag] = entry
-        elif tag not in path and tag not in children:
-            (target, *_) = entry.integers() or [0]
-            children[tag] = _read(data, target, layout, None, (*path, tag))
     (following,) = struct.unpack(layout.offset_format, link)
-    return Directory(entries, children, following, end + len(link) - at)
+    step = layout.entry_bytes
+    entries = [table[start : start + step] for start in range(0, len(table), step)]
+    return entries, following, end + len(link) - at
 
 
 def _read_entry(data: ByteSource, raw: bytes, layout: Layout) -> Entry:

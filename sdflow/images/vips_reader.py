@@ -7,6 +7,7 @@ counts.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ _LOADERS = MappingProxyType(
 )
 # pyvips cannot read messages that quote bytes of a damaged file.
 _VIPS_ERRORS = (VipsError, UnicodeDecodeError)
+_GENERAL = re.compile(r"^unable to (call|write to memory|fetch)|load error$")
 _TRUNCATED = "premature end of JPEG image"
 _NO_MEMORY = "out of memory"
 
@@ -64,15 +66,21 @@ class VipsFile:
         except _VIPS_ERRORS as error:
             raise self.explained(error) from error
 
-    def explained(self, error: Exception) -> Exception:
-        """What an error of libvips means; raises what reading the file has raised."""
+    def check(self) -> None:
+        """Raise what reading the file has raised: libvips may have taken it for the end."""
         if self._ranged is not None:
             self._ranged.check()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        if any(_NO_MEMORY in line for line in lines):
-            return MemoryError(lines[-1])
-        code = "decode.truncated" if _TRUNCATED in str(error) else "decode.corrupt"
-        return BrokenImageError(f"libvips: {lines[-1] if lines else 'unknown'}", code=code)
+
+    def explained(self, error: Exception) -> Exception:
+        """What an error of libvips means; raises what reading the file has raised."""
+        self.check()
+        text = str(error)
+        if _NO_MEMORY in text:
+            return MemoryError("libvips has no more")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        telling = [line for line in lines if not _GENERAL.search(line)]
+        code = "decode.truncated" if _TRUNCATED in text else "decode.corrupt"
+        return BrokenImageError(f"libvips: {(telling or lines or ['no reason'])[-1]}", code=code)
 
 
 class VipsReader:
@@ -105,21 +113,26 @@ class VipsReader:
         try:
             file, image, window = self._opened = self._opened or self._open()
             try:
-                if region.size.pixels == self._info.num_pixels:
-                    return to_array(image)
-                fetched = window.fetch(region.x, region.y, region.width, region.height)
+                pixels = self._cut(image, window, region)
             except _VIPS_ERRORS as error:
                 raise file.explained(error) from error
+            file.check()
         except BrokenImageError:
             self._explain()
             raise
-        shape = (region.height, region.width, self._info.bands)
-        pixels: Pixels = np.frombuffer(fetched, self._info.dtype).reshape(shape)
         return pixels
 
     def close(self) -> None:
         """Free what was decoded."""
         self._opened = None
+
+    def _cut(self, image: pyvips.Image, window: pyvips.Region, region: Region) -> Pixels:
+        if region.size.pixels == self._info.num_pixels:
+            return to_array(image)
+        fetched = window.fetch(region.x, region.y, region.width, region.height)
+        shape = (region.height, region.width, self._info.bands)
+        pixels: Pixels = np.frombuffer(fetched, self._info.dtype).reshape(shape)
+        return pixels
 
     def _open(self) -> tuple[VipsFile, pyvips.Image, pyvips.Region]:
         file = self._open_file()

@@ -72,19 +72,17 @@ class Drawer:
         self._lock = Lock()
 
     def draw(
-        self, drawing: Drawing, images: Sequence[Photo | tuple[str, Pixels]]
+        self, drawing: Drawing, photos: Sequence[Photo]
     ) -> Iterator[tuple[int, DrawnImage | Exception]]:
         """Draw outputs of several images together.
 
         Args:
             drawing: Direction, temperature and samples; whether the outputs shall be deep.
-            images: Whole sources or parts, of 1 to 4 channels; a whole one may be its key and
-                pixels alone.
+            photos: Whole sources or parts, of 1 to 4 channels.
 
         Yields:
             Position of an image and its outputs or its failure, for every image.
         """
-        photos = [image if isinstance(image, Photo) else Photo(*image) for image in images]
         scale = self.engine.scale
         sources = [take_apart(photo, drawing.task, scale, deep=drawing.deep) for photo in photos]
         total_px = sum(photo.pixels.shape[0] * photo.pixels.shape[1] for photo in photos)

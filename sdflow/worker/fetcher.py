@@ -65,8 +65,8 @@ class Giants(Protocol):
     def fetch(self, item: WorkItem) -> Fetched:
         """What a part is drawn from."""
 
-    def keep(self, item: WorkItem, sample: int, pixels: Pixels) -> Output:
-        """Make the result of a part durable."""
+    def keep(self, item: WorkItem, sample: int, pixels: Pixels, *, note: str) -> Output:
+        """Make the result of a part durable, with what had to be given up for it."""
 
 
 class Fetcher:

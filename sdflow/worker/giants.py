@@ -77,7 +77,8 @@ class GiantWork:
         if item.part is None:
             return self.divide(item), Totals(bytes_read=item.size_bytes)
         giant, given = self._find(item), self._codec.parameters
-        upload = Upload(item, attempt, NOTHING, count=given.samples, note=giant.record.note)
+        notes = dict.fromkeys(filter(None, (giant.record.note, *giant.scratch.notes())))
+        upload = Upload(item, attempt, NOTHING, count=given.samples, note="; ".join(notes))
         for sample in range(given.samples):
             numbered = sample if given.samples > 1 else None
             key = result_key(item, wanted=given.format, sample=numbered)
@@ -124,10 +125,12 @@ class GiantWork:
         pixels = np.ascontiguousarray(upright(stored, record.orientation))
         return Fetched(pixels, record.format, record.metadata, within=giant.within(part))
 
-    def keep(self, item: WorkItem, sample: int, pixels: Pixels) -> Output:
-        """Make the result of a part durable."""
-        key = self._scratch(item).put_part(item.part or 0, sample, pixels)
-        return Output(key, "", pixels.nbytes)
+    def keep(self, item: WorkItem, sample: int, pixels: Pixels, *, note: str) -> Output:
+        """Make the result of a part durable, with what had to be given up for it."""
+        scratch, number = self._scratch(item), item.part or 0
+        if note:
+            scratch.put_note(number, note)
+        return Output(scratch.put_part(number, sample, pixels), "", pixels.nbytes)
 
     def _find(self, item: WorkItem) -> Giant:
         """The image that a part belongs to."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from sdflow.errors import SdflowError
@@ -75,9 +74,10 @@ class Pipeline:
         self._decoded_px = PixelBudget(budget_px)
         self._finished_px = PixelBudget(budget_px)
         self._fetcher = Fetcher(source, codec, self._decoded_px, giants)
-        self._chores = Lock()  # one at a time: each holds bands of an image of any width
         self._fetchers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="fetch")
         self._writers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="write")
+        # One at a time: each holds bands of an image of any width.
+        self._chores = ThreadPoolExecutor(1, thread_name_prefix="chore")
 
     @property
     def limits(self) -> Limits | None:
@@ -88,6 +88,7 @@ class Pipeline:
         """Stop the threads."""
         self._fetchers.shutdown()
         self._writers.shutdown()
+        self._chores.shutdown()
 
     def hold(self, lease: int, shard: Shard) -> _Held:
         """Begin to fetch a shard's images; :meth:`work` does the rest."""
@@ -154,7 +155,7 @@ class Pipeline:
             if isinstance(ready, Fetched):
                 left.append((item, ready))
             elif isinstance(ready, Chore):
-                writes.append(self._writers.submit(self._do_chore, item, held, emit))
+                writes.append(self._chores.submit(self._do_chore, item, held, emit))
             else:
                 emit(Ending(held.lease, item.name, ready))
         taken.clear()
@@ -188,8 +189,7 @@ class Pipeline:
         giants = self._giants
         if giants is None:
             raise ValueError(f"{item.name!r} is a part of an image, and there are none here")
-        with self._chores:
-            result = self._caught(item, held.attempt, giants.do, item, held.attempt)
+        result = self._caught(item, held.attempt, giants.do, item, held.attempt)
         outcome, totals = result if isinstance(result, tuple) else (result, NOTHING)
         emit(Ending(held.lease, item.name, outcome, totals))
 
@@ -240,7 +240,7 @@ class Pipeline:
         item = upload.item
 
         def finish() -> None:
-            result = self._caught(item, held.attempt, self._write, item, image, sample, pixels)
+            result = self._caught(item, held.attempt, self._write, upload, image, sample, pixels)
             if upload.add_written(sample, result):
                 emit(Ending(held.lease, item.name, *upload.ending(self._parameters)))
 
@@ -250,10 +250,10 @@ class Pipeline:
         del done
         self._finished_px.release(pixels)
 
-    def _write(self, item: WorkItem, image: Fetched, sample: int, pixels: Pixels) -> Output:
+    def _write(self, upload: Upload, image: Fetched, sample: int, pixels: Pixels) -> Output:
+        given, item = self._parameters, upload.item
         if item.part is not None and self._giants is not None:
-            return self._giants.keep(item, sample, pixels)
-        given = self._parameters
+            return self._giants.keep(item, sample, pixels, note=upload.note)
         numbered = sample if given.samples > 1 else None
         key = result_key(item, wanted=given.format, sample=numbered)
         data = self._codec.encode(pixels, image, sample=sample, key=key)

@@ -1,7 +1,8 @@
 """What is kept in the destination while an image is done in parts.
 
 Below the image's own prefix lie ``image.json``, which says what the image is; where its file cannot
-be read piece by piece the ``window-*`` of its parts; and the ``part-*`` that are done. Windows and
+be read piece by piece the ``window-*`` of its parts; the ``part-*`` that are done; and a ``note-*``
+where something had to be given up for one. Windows and
 parts are bare samples, row by row, so that rows of them can be read by ranges.
 """
 
@@ -148,6 +149,15 @@ class Scratch:
         key = self._part_key(number, sample)
         self._target.put(key, pixels.tobytes())
         return key
+
+    def put_note(self, number: int, note: str) -> None:
+        """Keep what had to be given up for a part."""
+        self._target.put(f"{self._prefix}note-{number:05d}", note.encode())
+
+    def notes(self) -> list[str]:
+        """What :meth:`put_note` has kept, of all parts."""
+        listed = self._target.list(f"{self._prefix}note-")
+        return [self._target.get(info.key).decode() for info in listed]
 
     def part_bytes(self, number: int, sample: int, start: int, stop: int) -> bytes:
         """A range of the bytes that :meth:`put_part` has kept."""

@@ -41,6 +41,11 @@ class Upload:
         self._failure: NotDone | None = None
         self._lock = Lock()
 
+    @property
+    def note(self) -> str:
+        """What had to be given up so far, and what of the source is left out."""
+        return "; ".join(filter(None, (self._about_source, self._note)))
+
     def add_drawn(self, totals: Totals, note: str) -> None:
         """Count the work on some samples; the latest note holds what the earlier ones said."""
         with self._lock:
@@ -72,7 +77,7 @@ class Upload:
             time=utc_now(),
             attempts=self._attempt,
             outputs=outputs,
-            note="; ".join(filter(None, (self._about_source, self._note))),
+            note=self.note,
             weights=parameters.short_weights,
         )
         written = sum(output.size_bytes for output in outputs)

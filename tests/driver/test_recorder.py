@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from sdflow.driver.history import compact_ledger, read_ledger
 from sdflow.driver.recorder import FLUSH_S, Recorder
-from sdflow.errors import NotFoundError, TransientStorageError
+from sdflow.errors import AccessDeniedError, NotFoundError, TransientStorageError
 from sdflow.storage import keys
 from sdflow.storage.memory import MemoryStore
 from sdflow.work.index import LedgerIndex
@@ -62,6 +63,40 @@ def test_part_that_could_not_be_written_is_written_later(tmp_path: Path) -> None
         recorder.add(_line("b"))
         recorder.finish()
     assert _recorded(store, tmp_path) == ["a", "b"]
+
+
+def test_parts_are_removed_once_the_line_of_their_image_is_durable() -> None:
+    store = _Shaky(failures=0)
+    store.put(f"{keys.scratch_prefix('image')}part-00000.s0", b"pixels")
+    store.failures = 2
+    with Recorder(store, run_id="r") as recorder:
+        recorder.add(_line("a"))
+        recorder.remove_later(keys.scratch_prefix("image"))
+        now = 100.0
+        while recorder.num_waiting:
+            recorder.work(now)
+            now += FLUSH_S
+            has_line = any(True for _ in store.list(keys.LEDGER_PREFIX))
+            has_parts = any(True for _ in store.list(keys.SCRATCH_PREFIX))
+            assert has_line or has_parts
+    assert list(store.list(keys.SCRATCH_PREFIX)) == []
+
+
+class _Keeping(MemoryStore):
+    """Lets nobody remove anything."""
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        raise AccessDeniedError("not yours", item=next(iter(keys)))
+
+
+def test_job_goes_on_where_parts_cannot_be_removed(tmp_path: Path) -> None:
+    store = _Keeping()
+    store.put(f"{keys.scratch_prefix('image')}part-00000.s0", b"pixels")
+    with Recorder(store, run_id="r") as recorder:
+        recorder.add(_line("a"))
+        recorder.remove_later(keys.scratch_prefix("image"))
+        recorder.finish()
+    assert _recorded(store, tmp_path) == ["a"]
 
 
 def test_end_without_a_durable_ledger_is_an_error() -> None:

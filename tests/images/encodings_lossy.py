@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from .pictures import Encoding, coded, grain, pillow, ramps, vips
 from .samples import FULL, ICC, XMP, exif
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sdflow.images.formats import Pixels
 
@@ -35,6 +36,28 @@ def in_srgb(inks: Pixels) -> Pixels:
     )
     shown = ImageCms.applyTransform(Image.fromarray(inks, "CMYK"), transform)
     return np.array(shown)
+
+
+def image_resources(records: bytes) -> bytes:
+    """IPTC records as Photoshop keeps them, after a resource with a name."""
+    parts = ((b"\x03abc", b"odd"), (b"\0\0", records))
+    found = b""
+    for number, (name, body) in zip((0x03ED, 0x0404), parts, strict=True):
+        start = struct.pack(">4sH", b"8BIM", number) + name + struct.pack(">I", len(body))
+        found += start + body + bytes(len(body) % 2)
+    return found
+
+
+def with_photoshop(make: Callable[[], bytes], records: bytes) -> Callable[[], bytes]:
+    """A JPEG with IPTC in two segments."""
+
+    def changed() -> bytes:
+        data, resources = make(), image_resources(records)
+        parts = [b"Photoshop 3.0\0" + part for part in (resources[:20], resources[20:])]
+        segments = [struct.pack(">HH", 0xFFED, 2 + len(part)) + part for part in parts]
+        return b"".join((data[:2], *segments, data[2:]))
+
+    return changed
 
 
 def _jpegs() -> Iterator[Encoding]:
@@ -94,6 +117,10 @@ def _surroundings() -> Iterator[Encoding]:
         kept = Metadata(ICC, tags, XMP, dpi=FULL.dpi)
         name = f"pillow JPEG orientation {orientation}"
         yield Encoding(name, make, rgb, CHROMA, orientation, kept)
+    records = b"\x1c\2\x50\0\3abc"
+    kept = Metadata(iptc=records)
+    make = with_photoshop(pillow(rgb, "JPEG", quality=95), records)
+    yield Encoding("pillow JPEG IPTC", make, rgb, CHROMA, metadata=kept)
     for suffix in (".jpg", ".webp"):
         shown = pyvips.Image.new_from_array(rgb).copy(interpretation="srgb")
         for field, value in (("icc-profile-data", ICC), ("xmp-data", XMP)):

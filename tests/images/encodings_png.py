@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from sdflow.images.formats import Metadata
 
+from .encodings_lossy import image_resources
 from .pictures import HEIGHT, WIDTH, Encoding, coded, grain, pillow, vips
 from .samples import FULL, XMP, exif, png
 
@@ -111,6 +113,14 @@ def _surroundings() -> Iterator[Encoding]:
     make = by_hand(rgb, 8, 2, packet, (b"pHYs", struct.pack(">IIB", 11811, 5906, 1)))
     kept = Metadata(xmp=XMP, dpi=(300, 150))
     yield Encoding("hand PNG XMP and density", make, rgb, metadata=kept)
+    for name in ("tEXt", "zTXt"):
+        records = b"\x1c\2\x50\0\3abc"
+        digits = image_resources(records).hex().encode()
+        text = b"\niptc\n%8d\n%b\n%b\n" % (len(digits) // 2, digits[:72], digits[72:])
+        body = text if name == "tEXt" else b"\0" + zlib.compress(text)
+        make = by_hand(rgb, 8, 2, (name.encode(), b"Raw profile type iptc\0" + body))
+        kept = Metadata(iptc=records)
+        yield Encoding(f"hand PNG IPTC in {name}", make, rgb, metadata=kept)
     frames = [Image.fromarray(np.roll(rgb, step, 0)) for step in range(3)]
     make = pillow(frames[0], "PNG", save_all=True, append_images=frames[1:])
     yield Encoding("pillow APNG", make, rgb, frames=3)

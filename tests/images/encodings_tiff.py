@@ -12,7 +12,7 @@ from PIL import Image
 from sdflow.images.formats import Metadata
 from sdflow.images.vips import from_array
 
-from .encodings_lossy import CHROMA, CMYK_ICC, NEAR, in_srgb
+from .encodings_lossy import CHROMA, CMYK_ICC, NEAR, image_resources, in_srgb
 from .encodings_png import packed
 from .pictures import HEIGHT, WIDTH, Encoding, grain, pillow, ramps, vips, with_tifffile
 from .samples import FULL, ICC, XMP, tiff
@@ -197,6 +197,11 @@ def _surroundings() -> Iterator[Encoding]:
     )
     kept = Metadata(ICC, None, XMP, b"\x1c\2\0ab", (254, 127))
     yield Encoding("tifffile TIFF metadata", make, rgb, 0, 6, kept)
+    resources = image_resources(b"\x1c\2\x50\0\3abc")
+    extra = [(34377, 7, len(resources), resources, True), (37724, 7, 50, bytes(50), True)]
+    make = with_tifffile(rgb, photometric="rgb", extratags=extra)
+    kept = Metadata(iptc=b"\x1c\2\x50\0\3abc")
+    yield Encoding("tifffile TIFF IPTC of Photoshop", make, rgb, metadata=kept)
     shown = from_array(rgb)
     shown.set_type(pyvips.GValue.gint_type, "orientation", 7)
     shown.set_type(pyvips.GValue.blob_type, "xmp-data", XMP)

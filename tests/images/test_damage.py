@@ -5,6 +5,7 @@ import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
@@ -123,6 +124,66 @@ def test_tile_of_absurd_size_is_refused_before_it_is_allocated() -> None:
     data = tiff(bytes(3), tag_322=65_520, tag_323=65_520, tag_324=8, tag_325=3)
     with pytest.raises(DecodeError, match="no possible size"):
         read(data)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_scan_ends_early_is_not_half_grey(progressive: bool) -> None:
+    data = pillow("RGB", "JPEG", size=(200, 200), progressive=progressive)
+    early = data[: len(data) // 2] + b"\xff\xd9"
+    with pytest.raises(DecodeError, match="premature end") as caught:
+        read(early)
+    assert caught.value.code == "decode.corrupt"
+
+
+def jpeg_in_tiff(width: int, height: int) -> bytes:
+    """A JPEG of this size in a TIFF that says 16 x 16."""
+    stream = pillow("L", "JPEG", size=(width, height))
+    tags = {"tag_256": 16, "tag_257": 16, "tag_258": 8, "tag_262": 1, "tag_277": 1, "tag_278": 16}
+    return tiff(stream, **tags, tag_259=7)
+
+
+def test_a_jpeg_in_a_tiff_is_of_the_size_of_its_strip() -> None:
+    assert read(jpeg_in_tiff(16, 16)).pixels.shape == (16, 16, 1)
+    for width, height in ((15, 16), (16, 15), (16, 17), (4000, 16)):
+        with pytest.raises(DecodeError, match="another size"):
+            read(jpeg_in_tiff(width, height))
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773, 34925, 50000])
+def test_a_strip_that_unpacks_to_too_little_is_damaged(compression: int) -> None:
+    packers = {5: "lzw", 8: "zlib", 32773: "packbits", 34925: "lzma", 50000: "zstd"}
+    rows = bytes(range(30))
+    if compression != 1:
+        rows = bytes(getattr(imagecodecs, f"{packers[compression]}_encode")(rows))
+    tags = {"tag_256": 10, "tag_258": 8, "tag_262": 1, "tag_277": 1, "tag_259": compression}
+    assert read(tiff(rows, **tags, tag_257=3, tag_278=3)).pixels.ravel().tolist() == list(range(30))
+    with pytest.raises(DecodeError, match=r"shorter than its pixels|ends inside the pixels"):
+        read(tiff(rows, **tags, tag_257=4, tag_278=4))
+
+
+def test_a_strip_that_unpacks_without_end_is_stopped() -> None:
+    bomb = bytes(imagecodecs.zlib_encode(bytes(1 << 26)))
+    tags = {"tag_258": 8, "tag_262": 1, "tag_277": 1, "tag_259": 8}
+    tracemalloc.start()
+    with pytest.raises(DecodeError, match="damaged"):
+        read(tiff(bomb[:60_000], **tags))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 22
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        struct.pack(">I4s", 4, b"meta"),
+        struct.pack(">I4sQ", 1, b"meta", 8),
+        struct.pack(">I4s", 8, b"free") * 10_001,
+    ],
+)
+def test_boxes_of_an_avif_that_lead_nowhere_are_damage(boxes: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        peek(b"\0\0\0\x10ftypavif\0\0\0\0" + boxes, key="k")
+    assert caught.value.code == "decode.corrupt"
 
 
 def test_ring_of_tiff_directories_ends() -> None:

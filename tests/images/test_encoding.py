@@ -80,7 +80,7 @@ def test_a_pyramid_halves_down_to_one_tile(bands: int, dtype: type) -> None:
     level = noise(*LARGE, bands, dtype)
     data = write(level, ImageFormat.TIFF, pyramid=True)
     with tifffile.TiffFile(BytesIO(data)) as file:
-        assert [page.is_reduced for page in file.pages] == [False, True, True]
+        assert [page.aspage().is_reduced for page in file.pages] == [False, True, True]
     for page in range(3):
         np.testing.assert_array_equal(by_tifffile(data, page), level)
         image = pyvips.Image.tiffload_buffer(data, page=page)
@@ -155,9 +155,9 @@ def test_metadata_go_into_a_bigtiff_too() -> None:
     assert image.get("iptc-data") == IPTC
     assert image.xres * 25.4 == pytest.approx(300)
     with tifffile.TiffFile(BytesIO(data)) as found:
-        place = found.pages[0].tags["GPSTag"].value
+        place = found.pages.first.tags["GPSTag"].value
         assert place["GPSLatitude"] == (47, 1, 22, 1, 61, 2)
-        assert found.pages[0].tags["ExifTag"].value["DateTimeOriginal"] == "2020:01:02 03:04:05"
+        assert found.pages.first.tags["ExifTag"].value["DateTimeOriginal"] == "2020:01:02 03:04:05"
 
 
 MEASURE = """

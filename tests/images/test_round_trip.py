@@ -103,10 +103,10 @@ def test_flat_alpha_stays_flat_in_avif(alpha: int) -> None:
 
 
 @pytest.mark.parametrize("format", [ImageFormat.WEBP, ImageFormat.AVIF])
-def test_grey_becomes_three_equal_channels_where_there_is_no_grey(format: ImageFormat) -> None:
-    found = by_libvips(write(noise(40, 60, 1), format)).numpy()
+def test_grey_stays_grey_to_the_eye_where_a_format_has_none(format: ImageFormat) -> None:
+    found = by_libvips(write(noise(40, 60, 1), format)).numpy().astype(int)
     assert found.shape == (40, 60, 3)
-    assert (found == found[..., :1]).all()
+    assert np.abs(found - found[..., :1]).max() <= 2
 
 
 @pytest.mark.parametrize("format", [ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.AVIF])

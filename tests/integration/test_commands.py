@@ -209,3 +209,22 @@ def test_retry_needs_the_weights_of_the_job_wherever_they_are_now(
     status, (summary,) = command("retry", target.url, "--weights", small_weights)
     assert (status, summary["done"]) == (0, 1)
     assert target.get(keys.JOB_KEY) == record
+
+
+def test_what_killed_runs_have_left_is_removed_when_asked(command: Command, tmp_path: Path) -> None:
+    source, target = LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out")
+    _fill(source, photos(2))
+    assert command("upscale", source.url, target.url, "--weights", "bicubic")[0] == 0
+    before = _versions(target)
+    target.put(f"{keys.scratch_prefix('image')}part-00000.s0", b"pixels")
+    upload = tmp_path / "out" / ".sdflow-put-killed"
+    upload.write_bytes(b"half")
+    os.utime(upload, (0, 0))
+    assert command("verify", target.url)[0] == 0
+    assert upload.exists()
+    status, (counts,) = command("verify", target.url, "--clean")
+    assert (status, counts["scratch_removed"], counts["uploads_discarded"]) == (0, 1, 1)
+    assert not upload.exists()
+    left = {key: etag for key, etag in _versions(target).items() if key in before}
+    assert left == before
+    assert list(target.list(keys.SCRATCH_PREFIX)) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,9 @@ from PIL import Image
 
 from sdflow.storage import keys
 from sdflow.storage.local import LocalStore
+from sdflow.storage.store import ObjectInfo
+from sdflow.worker.bicubic import BicubicEngine
+from tests.integration.clusters import started, upscale_command
 from tests.integration.photos import results, run
 from tests.measure.scenes import scene_cell
 
@@ -21,13 +27,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
-_HEIGHT, _WIDTH = 900, 1100
-_LOW = 1_000_000  # every source is just below it, and every result is far above
+_HEIGHT, _WIDTH = 1100, 1300  # two parts
+_LOW = 1_000_000
 _JOB = {"weights": "bicubic", "workers": 2}
 
 
 def _scene() -> NDArray[np.uint8]:
-    rows = [np.concatenate([scene_cell(row, column) for column in range(3)], 1) for row in range(2)]
+    rows = [np.concatenate([scene_cell(row, column) for column in range(3)], 1) for row in range(3)]
     return np.concatenate(rows)[:_HEIGHT, :_WIDTH]
 
 
@@ -77,6 +83,34 @@ def test_images_done_in_parts_have_the_pixels_of_those_done_whole(
         assert parts.shape[:2] == size, name
         assert (parts.dtype, parts.shape) == (whole.dtype, whole.shape), name
         assert np.array_equal(parts, whole), name
+
+
+def test_killed_job_goes_on_inside_the_image(tmp_path: Path) -> None:
+    source, target = tmp_path / "in", LocalStore(tmp_path / "out")
+    source.mkdir()
+    scene = np.tile(_scene(), (2, 2, 1))
+    Image.fromarray(scene).save(source / "large.png")
+    command = upscale_command(
+        *(str(source), target.url, "--weights", "bicubic", "--giant-pixels", str(_LOW))
+    )
+    with started(command, tmp_path / "log") as driver:
+        while len(_parts(target)) < 2:
+            assert driver.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        driver.kill()
+    kept = _parts(target)
+    again = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    summary = json.loads(again.stdout)
+    assert (summary["done"], summary["failed"]) == (1, 0)
+    made_before_px = sum(info.size_bytes for info in kept) / 3 / 16
+    assert summary["megapixels_in"] <= (scene.shape[0] * scene.shape[1] - made_before_px) / 1e6
+    whole = BicubicEngine().upscale(scene, key="large.png")
+    assert np.array_equal(_pixels(tmp_path / "out" / "large.png"), whole)
+    assert _parts(target) == []
+
+
+def _parts(target: LocalStore) -> list[ObjectInfo]:
+    return [info for info in target.list(keys.SCRATCH_PREFIX) if "/part-" in info.key]
 
 
 def test_nothing_but_results_is_left_of_parts(ray_session: str, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tifffile
 
 from sdflow.images import codec, vips
 from sdflow.images.encoding import encode
@@ -19,22 +21,36 @@ from sdflow.work.shard import ASSEMBLY, Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.codec import JobCodec
 from sdflow.worker.giants import GiantWork
+from sdflow.worker.photo import Drawn
 from sdflow.worker.pipeline import Pipeline
 from sdflow.worker.report import PartDone, Parted
 from tests.worker.bench import PARAMETERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sdflow.errors import SdflowError
     from sdflow.geometry import Size
     from sdflow.images.formats import Pixels
     from sdflow.tiling.parts import Part
     from sdflow.work.parameters import PixelParameters, Task
+    from sdflow.worker.photo import Drawing, Photo
     from sdflow.worker.report import Ending
 
 _SIZE = (190, 230)
 
 
 class _SmallParts(BicubicEngine):
-    """Bicubic in parts that suit small images."""
+    """Bicubic in parts that suit small images; says what it had to give up."""
+
+    note = ""
+
+    def draw(
+        self, drawing: Drawing, photos: Sequence[Photo]
+    ) -> Iterator[tuple[int, Drawn | SdflowError]]:
+        for index, drawn in super().draw(drawing, photos):
+            assert isinstance(drawn, Drawn)
+            yield index, replace(drawn, note=self.note)
 
     def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]:
         return super().parts(size, task, max_px=max_px or (4000 if task == "upscale" else 300))
@@ -113,7 +129,7 @@ def _content(job: _Job, key: str) -> object:
 
 
 _TIFF_TILES = {"tile": True, "tile_width": 64, "tile_height": 64}
-_SOURCES = {
+_SOURCES: dict[str, Callable[[], bytes]] = {
     "photo.jpg": lambda: _file(ImageFormat.JPEG, _photo()),
     "grey.jpg": lambda: _file(ImageFormat.JPEG, _photo(bands=1)),
     "turned.jpg": lambda: _file(ImageFormat.JPEG, _photo(), 6),
@@ -184,6 +200,24 @@ def test_pixels_are_counted_once() -> None:
     assert sum(ending.totals.bytes_read for ending in endings) == item.size_bytes
     assert [ending.totals.done for ending in endings] == [0] * len(parts) + [1]
     assert endings[-1].totals.bytes_written == len(job.target.get("a.jpg"))
+
+
+def test_what_was_given_up_for_a_part_is_on_the_line_of_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = _Job(PARAMETERS, Handling(giant_pixels=1000))
+    pages = BytesIO()
+    with tifffile.TiffWriter(pages) as writer:
+        for page in (_photo(), _photo()):
+            writer.write(page, photometric="rgb", metadata=None)
+    first, *parts, assembly = job.divide(job.put("a.tif", pages.getvalue()))
+    for part in parts:
+        job.run(part)
+    monkeypatch.setattr(_SmallParts, "note", "tiles were smaller")
+    job.run(first)
+    line = job.run(assembly).outcome
+    assert isinstance(line, LedgerLine)
+    assert line.note == "the first of 2 images in the file; tiles were smaller"
 
 
 def test_other_versions_have_other_parts() -> None:
