@@ -59,7 +59,7 @@ class Bands:
             ValueError: The bands are not those of such an image.
         """
         total, filled = 0, 0
-        part = np.empty((0, 0, 0), self.dtype)
+        none = part = np.empty((0, 0, 0), self.dtype)
         for band in self.rows:
             total += len(band)
             self._check(band, total)
@@ -76,7 +76,7 @@ class Bands:
                 band, filled = band[count:], filled + count
                 if filled == len(part):
                     yield part
-                    filled = 0
+                    part, filled = none, 0  # let go before the next one is made
         if total != self.size.height:
             raise ValueError(f"{total} rows are not {self.size}")
 

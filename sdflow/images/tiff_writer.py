@@ -167,6 +167,7 @@ def _tiles(bands: Bands, below: BinaryIO | None) -> Iterator[Pixels]:
                 below.write(_halved(band[y : y + _HALVED_ROWS]).tobytes())
         for x in range(0, bands.size.width, TILE):
             yield np.ascontiguousarray(_squeezed(band[:, x : x + TILE]))
+        del band  # before the next one is made
 
 
 def _squeezed(pixels: Pixels) -> Pixels:
