@@ -15,6 +15,7 @@ _TORCH_FREE = [
     "sdflow.telemetry",
     "sdflow.tiling.grid",
     "sdflow.tiling.blend",
+    "sdflow.tiling.parts",
     "sdflow.images.codec",
     "sdflow.images.color",
     "sdflow.storage.keys",
@@ -25,6 +26,11 @@ _TORCH_FREE = [
     "sdflow.work.ledger",
     "sdflow.work.names",
     "sdflow.work.plan",
+    "sdflow.worker.codec",
+    "sdflow.worker.giants",
+    "sdflow.worker.photo",
+    "sdflow.worker.pipeline",
+    "sdflow.worker.planning",
     "sdflow.driver.events",
     "sdflow.driver.job",
     "sdflow.driver.run",
@@ -71,6 +77,9 @@ def test_engine_runs_with_torch_numpy_and_pillow_alone() -> None:
         "pydantic_settings",
         "structlog",
         "safetensors",
+        "pyvips",
+        "tifffile",
+        "imagecodecs",
     ]
     _run(
         f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"

@@ -165,8 +165,8 @@ def _vips_encoders() -> Iterator[Encoder]:
         saver = {"avif": "heif"}.get(name, name)
         return Encoder(name, "libvips", settings, encode)
 
-    for level in (1, 2, 3, 6):
-        for kind in ("none", "sub", "up", "avg", "paeth", "all"):
+    for level in (1, 2, 6):
+        for kind in ("up", "avg", "paeth"):
             yield encoder("png", f"level {level}, filter {kind}", compression=level, filter=kind)
     for compression in ("deflate", "lzw"):
         options = {"compression": compression, "predictor": "horizontal"}
@@ -176,7 +176,7 @@ def _vips_encoders() -> Iterator[Encoder]:
     for effort in (2, 4):
         settings = f"quality {QUALITY}, effort {effort}"
         yield encoder("webp", settings, Q=QUALITY, effort=effort, exact=True)
-    for effort in (0, 2, 4):
+    for effort in (0, 2):
         settings = f"quality {QUALITY}, effort {effort}, 4:4:4"
         yield encoder("avif", settings, compression="av1", effort=effort, **full)
 
@@ -193,12 +193,10 @@ def _imagecodecs_encoders() -> Iterator[Encoder]:
 
         return Encoder(name, "imagecodecs", settings, encode)
 
-    for level in (1, 2, 6):
-        yield encoder("png", f"level {level}, filter up", "png_encode", level=level, filter=32)
+    yield encoder("png", "level 2, filter up", "png_encode", level=2, filter=32)
     rle = {"level": 1, "strategy": 3, "filter": 16}
     yield encoder("png", "level 1, run lengths, filter sub", "png_encode", **rle)
-    yield encoder("png", "spng, level 2", "spng_encode", level=2)
-    for level in (1, 2, 3, 6):
+    for level in (1, 2, 6):
         packed = partial(png_writer.write, level=level)
         yield Encoder("png", "sdflow", f"libdeflate {level}, filter up", packed)
     full = {"level": QUALITY, "subsampling": "444"}
@@ -228,8 +226,8 @@ def _tifffile_encoders() -> Iterator[Encoder]:
         settings = name if level is None else f"{name} {level}"
         return Encoder("tiff", "tifffile", f"{settings}, predictor 2", encode)
 
-    for level in (1, 3, 6, 9):
+    for level in (1, 6):
         yield encoder("adobe_deflate", level)
-    for level in (1, 3, 9):
+    for level in (1, 3):
         yield encoder("zstd", level)
     yield encoder("lzw", None)

@@ -13,8 +13,7 @@ from sdflow.bench.forms import ENGINE_FORMS, TAU
 from sdflow.tiling.grid import halo_overhead
 from sdflow.worker.charts import drawn_photos
 from sdflow.worker.engine import TiledEngine
-from sdflow.worker.network import SCALE
-from sdflow.worker.photo import Drawing, Drawn, Photo
+from sdflow.worker.photo import SCALE, Drawing, Drawn, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdflow.images.formats import BrokenImageError, take
+from sdflow.images.formats import BrokenImageError, check_length, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _BRANDS = frozenset({b"avif", b"avis"})
 _WAY_TO_THE_FRAMES = (b"trak", b"mdia", b"minf", b"stbl", b"stsz")
-_MAX_BOXES = 10_000
+_IN_FILE = 0  # construction method
+_MAX_BOXES = 4096
 
 
 class _Box(NamedTuple):
@@ -41,6 +42,8 @@ def count_frames(data: ByteSource) -> int:
     frames, names = 1, set()
     for box in _boxes(data, 0, len(data)):
         names.add(box.name)
+        if box.name == b"meta":
+            check_length(data, _end_of_items(data, box), "an item")
         if box.name == b"moov":
             frames = max(frames, _most_samples(data, box, _WAY_TO_THE_FRAMES))
     if b"meta" not in names or b"mdat" not in names:
@@ -81,3 +84,42 @@ def _most_samples(data: ByteSource, parent: _Box, way: tuple[bytes, ...]) -> int
         else:  # version and flags, size of every sample, number of samples
             most = max(most, *struct.unpack(">I", take(data, box.body + 8, 4, "the frame table")))
     return most
+
+
+def _end_of_items(data: ByteSource, meta: _Box) -> int:
+    """Where the last item ends whose bytes stand in the file itself (ISO/IEC 14496-12, 8.11.3)."""
+    found = [box for box in _boxes(data, meta.body + 4, meta.end) if box.name == b"iloc"]
+    if not found:
+        raise BrokenImageError("no list of items")
+    numbers = _Numbers(take(data, found[0].body, found[0].end - found[0].body, "the list of items"))
+    version, _ = numbers.take(1), numbers.take(3)
+    sizes = numbers.take(2)
+    offset_bytes, length_bytes, base_bytes, index_bytes = (
+        sizes >> shift & 15 for shift in (12, 8, 4, 0)
+    )
+    id_bytes, last = 4 if version > 1 else 2, 0
+    for _ in range(numbers.take(id_bytes)):
+        numbers.take(id_bytes)
+        method = numbers.take(2) & 15 if version else 0
+        numbers.take(2)
+        base = numbers.take(base_bytes)
+        for _ in range(numbers.take(2)):
+            numbers.take(index_bytes if version else 0)
+            offset, length = numbers.take(offset_bytes), numbers.take(length_bytes)
+            last = max(last, base + offset + length if method == _IN_FILE else 0)
+    return last
+
+
+class _Numbers:
+    """Big-endian numbers, one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int) -> int:
+        """The next number of so many bytes; raises BrokenImageError behind the end."""
+        if self._at + size > len(self._data):
+            raise BrokenImageError("the list of items is cut short")
+        self._at += size
+        return int.from_bytes(self._data[self._at - size : self._at], "big")

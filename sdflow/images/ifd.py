@@ -28,6 +28,7 @@ _ATOM_BYTES = MappingProxyType(
 )
 _PAIRS = frozenset({5, 10})  # rationals are two atoms
 _UNSIGNED = MappingProxyType({1: "u1", 3: "<u2", 4: "<u4", 13: "<u4", 16: "<u8", 18: "<u8"})
+_MAX_ENTRIES = 1 << 16  # a tag is a number of 16 bits
 
 
 class Layout(NamedTuple):
@@ -180,6 +181,8 @@ def _read_table(data: ByteSource, at: int, layout: Layout) -> tuple[list[bytes],
     """The entries as they stand, the offset of the next directory, the length of all this."""
     width = struct.calcsize(layout.count_format)
     (count,) = struct.unpack(layout.count_format, take(data, at, width, "a directory"))
+    if count > _MAX_ENTRIES:
+        raise BrokenImageError(f"a directory of {count} tags")
     table = take(data, at + width, count * layout.entry_bytes, "a directory")
     end = at + width + len(table)
     link = take(data, end, struct.calcsize(layout.offset_format), "a directory")

@@ -34,6 +34,7 @@ _READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # sequential and progr
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _CMYK_BANDS = 4
 _SEARCHED_BYTES = 64
+_MAX_SEGMENTS = 10_000
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 _MPF_ENTRIES = 0xB002
 _MPF_VIEWS = 2  # class of MPF image: panorama, disparity, multi-angle; others are previews
@@ -178,7 +179,7 @@ def write_options(metadata: Metadata, quality: int) -> dict[str, Any]:
 def _segments(data: ByteSource) -> Iterator[_Segment]:
     """Yield the segments up to the first scan; what stands between them is skipped."""
     at = 2
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         start, at = _next_marker(data, at)
         marker = data[at - 1 : at][0]
         if marker == _EOI:
@@ -193,6 +194,7 @@ def _segments(data: ByteSource) -> Iterator[_Segment]:
         if marker == _SOS:
             return
         at += size
+    raise BrokenImageError(f"more than {_MAX_SEGMENTS} segments before the image data")
 
 
 def _next_marker(data: ByteSource, at: int) -> tuple[int, int]:

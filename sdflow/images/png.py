@@ -35,6 +35,7 @@ _DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
 _MAX_INFLATED_BYTES = 1 << 24  # a profile or packet above 16 MiB is an attack, not a profile
 _METRES_PER_INCH = 0.0254
 _PIECE_BYTES = 1 << 20
+_MAX_CHUNKS = 1 << 20
 _SEARCHED_BYTES = 1 << 18
 # Left, top, step across and step down of every pass of an interlaced image (PNG, section 8.2).
 _ADAM7 = (
@@ -120,17 +121,18 @@ class _Metadata:
     dpi: tuple[float, float] | None = None
 
     def see(self, name: bytes, body: bytes) -> None:
-        """Take in a chunk; raises BrokenImageError."""
-        if name == b"iCCP":
+        """Take in a chunk, of each kind only the first one; raises BrokenImageError."""
+        if name == b"iCCP" and self.icc is None:
             self.icc = _inflate(body.partition(b"\0")[2][1:], "ICC profile")
-        elif name == b"eXIf":
+        elif name == b"eXIf" and self.exif is None:
             self.exif = body.removeprefix(b"Exif\0\0")
-        elif name == b"iTXt" and body.startswith(_XMP_START):
+        elif name == b"iTXt" and body.startswith(_XMP_START) and self.xmp is None:
             self.xmp = _text(body)
-        elif name == b"tEXt" and body.startswith(_IPTC_START):
-            self.iptc = from_raw_profile(body[len(_IPTC_START) :])
-        elif name == b"zTXt" and body.startswith(_IPTC_START):
-            self.iptc = from_raw_profile(_inflate(body[len(_IPTC_START) + 1 :], "IPTC profile"))
+        elif body.startswith(_IPTC_START) and self.iptc is None:
+            text = body[len(_IPTC_START) :]
+            self.iptc = from_raw_profile(
+                _inflate(text[1:], "IPTC profile") if name == b"zTXt" else text
+            )
         elif name == b"pHYs" and len(body) == 9:
             x, y, unit = struct.unpack(">IIB", body)
             self.dpi = (x * _METRES_PER_INCH, y * _METRES_PER_INCH) if unit == 1 else None
@@ -196,12 +198,15 @@ def _header(data: ByteSource) -> tuple[int, ...]:
 def _chunks(data: ByteSource) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, offset of the body, its length) until the file ends."""
     at = len(SIGNATURE)
-    while at + 8 <= len(data):
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(data):
+            return
         size, name = struct.unpack(">I4s", data[at : at + 8])
         if not name.isalpha():
             raise BrokenImageError(f"no chunk at byte {at}")
         yield name, at + 8, size
         at += 12 + size
+    raise BrokenImageError(f"more than {_MAX_CHUNKS} chunks")
 
 
 def _stored_bytes(width: int, height: int, depth: int, colour: int, *rest: int) -> int:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sdflow.images.formats import ByteSource
 
 _MAX_STRIP_BYTES = 1 << 18  # longer uncompressed strips are read in parts
+_SPARE_BYTES = 1 << 16  # of a strip or tile, for the tables of its packing
 _MAX_PIECE_BYTES = 1 << 26  # larger strips or tiles are not read at random
 
 
@@ -226,6 +227,9 @@ def _check_segments(layout: TiffLayout, file_bytes: int) -> None:
     needed = layout.planes * layout.grid.pixels
     if min(len(layout.offsets), len(layout.lengths)) < needed or not all(layout.offsets[:needed]):
         raise BrokenImageError(f"{needed} strips or tiles are needed, not all are there")
+    most = 2 * layout.segment_bytes + _SPARE_BYTES
+    if layout.compression != RAW and max(layout.lengths[:needed]) > most:
+        raise BrokenImageError("a strip or tile is much longer than its pixels")
     ends = (
         start + size for start, size in zip_longest(layout.offsets, layout.lengths, fillvalue=0)
     )

@@ -15,7 +15,7 @@ from sdflow.images.formats import ImageInfo, Metadata, take
 from sdflow.images.tiff_colour import to_pixels
 from sdflow.images.tiff_layout import TiffLayout, read_layout
 from sdflow.images.tiff_segments import decode_segment
-from sdflow.images.tiff_tags import CMYK
+from sdflow.images.tiff_tags import CMYK, RAW
 
 if TYPE_CHECKING:
     from sdflow.images.formats import ByteSource, Pixels
@@ -69,7 +69,10 @@ class TiffReader:
             self._kept.move_to_end(index)
             return self._kept[index]
         rows = min(layout.segment.height, layout.size.height - row * layout.segment.height)
-        raw = take(self._data, layout.offsets[index], layout.lengths[index], "the pixels")
+        length = layout.lengths[index]
+        if layout.compression == RAW:
+            length = min(length, rows * layout.row_bytes)
+        raw = take(self._data, layout.offsets[index], length, "the pixels")
         most = max(1, _KEPT_BYTES // layout.segment_bytes)
         while len(self._kept) >= most:
             self._kept.popitem(last=False)

@@ -42,6 +42,7 @@ PREDICTABLE = frozenset({LZW, DEFLATE, OLD_DEFLATE, LZMA, ZSTD})
 _READ = _CCITT | PREDICTABLE | {RAW, JPEG, PACKBITS}
 ASSOCIATED, _STRAIGHT = 1, 2
 _UNSIGNED, _VOID = 1, 4
+_MAX_PAGES = 1 << 16  # reduced copies counted
 
 
 def page_offset(data: ByteSource) -> tuple[ifd.Layout, int, int]:
@@ -51,16 +52,19 @@ def page_offset(data: ByteSource) -> tuple[ifd.Layout, int, int]:
     first one is.
     """
     layout, first = ifd.read_start(data)
-    pages, total, at = [], 0, first
+    pages: list[tuple[int, int]] = []
+    total, at = 0, first
     while at:
         page = ifd.read_directory(data, at, layout, only=(SUBFILE,))
         total += page.size_bytes
         if total > len(data):  # directories that overlap, or a ring of them
             raise BrokenImageError("the directories are longer than the file")
-        if not number(page, SUBFILE, 0) & 1:
-            pages.append(at)
+        if len(pages) > _MAX_PAGES:
+            raise BrokenImageError(f"more than {_MAX_PAGES} pages", code="decode.unsupported")
+        pages.append((number(page, SUBFILE, 0) & 1, at))
         at = page.following
-    return layout, (pages or [first])[0], max(1, len(pages))
+    whole = [offset for reduced, offset in pages if not reduced]
+    return layout, (whole or [first])[0], max(1, len(whole))
 
 
 def read_page(data: ByteSource) -> tuple[ifd.Directory, ifd.Layout, int]:

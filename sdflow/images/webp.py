@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_SIDE = 16383
 _ALPHA_FLAG = 0x10
 _METADATA = (b"ICCP", b"EXIF", b"XMP ")
+_MAX_CHUNKS = 100_000
 _METADATA_FLAGS = 0x20 | 0x08 | 0x04
 
 
@@ -92,7 +93,10 @@ def _chunks(data: ByteSource) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, offset of the body, its length); bodies have even room."""
     end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     at = 12
-    while at + 8 <= end:
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > end:
+            return
         name, size = struct.unpack("<4sI", data[at : at + 8])
         yield name, at + 8, size
         at += 8 + size + size % 2
+    raise BrokenImageError(f"more than {_MAX_CHUNKS} chunks")

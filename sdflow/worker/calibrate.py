@@ -12,8 +12,8 @@ from sdflow.geometry import Region, Size
 from sdflow.model.calibration import Calibration, DirectionCalibration, widest_halo
 from sdflow.tiling.grid import halo_overhead
 from sdflow.worker.engine import DEFAULT_TILE_PX
-from sdflow.worker.network import SCALE, Network, TileWork
-from sdflow.worker.photo import Drawing
+from sdflow.worker.network import Network, TileWork
+from sdflow.worker.photo import SCALE, Drawing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

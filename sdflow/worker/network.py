@@ -12,7 +12,6 @@ from sdflow.geometry import Region
 from sdflow.images.tensor import quantise, read_window, to_network
 from sdflow.model.fuse.model import FusedSDFlow
 from sdflow.noise import NoiseKey, component, gaussian_field
-from sdflow.worker.photo import SCALE as SCALE  # calibration and bench take it from here
 from sdflow.worker.photo import result_scale, source_scale
 
 if TYPE_CHECKING:

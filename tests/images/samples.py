@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
 
 from sdflow.images import ifd
-from sdflow.images.codec import DecodedImage, ImageFormat, Metadata, Pixels, decode, encode
+from sdflow.images.codec import DecodedImage, ImageFormat, Metadata, Pixels, decode
+from sdflow.images.encoding import encode
+from sdflow.images.formats import WriteOptions
 
 EVERY_KIND = [(1, np.uint8), (2, np.uint8), (3, np.uint8), (4, np.uint8), (1, np.uint16)]
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -61,7 +63,7 @@ def read(data: bytes, *, max_pixels: int = 10**6) -> DecodedImage:
 def write(
     pixels: Pixels, format: ImageFormat, metadata: Metadata = FULL, quality: int = 90
 ) -> bytes:
-    return encode(pixels, metadata, format=format, quality=quality, key="a/b.img")
+    return encode(pixels, metadata, WriteOptions(format, quality), key="a/b.img")
 
 
 def pillow(mode: str, format: str, *, size: tuple[int, int] = (17, 13), **options: Any) -> bytes:  # noqa: ANN401 # Pillow's own

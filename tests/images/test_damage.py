@@ -177,7 +177,7 @@ def test_a_strip_that_unpacks_without_end_is_stopped() -> None:
     [
         struct.pack(">I4s", 4, b"meta"),
         struct.pack(">I4sQ", 1, b"meta", 8),
-        struct.pack(">I4s", 8, b"free") * 10_001,
+        struct.pack(">I4s", 8, b"free") * 4097,
     ],
 )
 def test_boxes_of_an_avif_that_lead_nowhere_are_damage(boxes: bytes) -> None:

@@ -30,7 +30,7 @@ def opened(data: bytes | Ranged) -> OpenedImage:
 FILES = {
     "JPEG": pillow(LARGE, "JPEG", quality=95, icc_profile=FULL.icc, exif=b"Exif\0\0" + exif()),
     "progressive JPEG": pillow(LARGE, "JPEG", quality=95, progressive=True),
-    "PNG": vips(LARGE, ".png", compression=0),
+    "PNG": pillow(LARGE, "PNG", compress_level=0),
     "interlaced PNG": vips(LARGE, ".png", compression=0, interlace=True),
     "WebP": pillow(LARGE, "WEBP", quality=98, method=0),
     "AVIF": pillow(LARGE, "AVIF", quality=98, speed=10),
