@@ -102,8 +102,10 @@ def _end_of_items(data: ByteSource, meta: _Box) -> int:
         numbers.take(id_bytes)
         method = numbers.take(2) & 15 if version else 0
         numbers.take(2)
-        base = numbers.take(base_bytes)
-        for _ in range(numbers.take(2)):
+        base, extents = numbers.take(base_bytes), numbers.take(2)
+        if not offset_bytes + length_bytes and extents > 1:
+            raise BrokenImageError("an item of many pieces without a place")
+        for _ in range(extents):
             numbers.take(index_bytes if version else 0)
             offset, length = numbers.take(offset_bytes), numbers.take(length_bytes)
             last = max(last, base + offset + length if method == _IN_FILE else 0)
