@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from sdflow.images.formats import ByteSource
 
 _MAX_STRIP_BYTES = 1 << 18  # longer uncompressed strips are read in parts
-_SPARE_BYTES = 1 << 16  # of a strip or tile, for the tables of its packing
+_SPARE_BYTES = 1 << 15  # of a strip or tile, for the tables of its packing
 _MAX_PIECE_BYTES = 1 << 26  # larger strips or tiles are not read at random
 
 

@@ -65,7 +65,7 @@ def decode_segment(layout: TiffLayout, raw: bytes, rows: int) -> Pixels:
     """
     if layout.compression == JPEG:
         return _from_jpeg(layout, raw, rows)
-    if layout.reversed_bits and layout.bits < 8:
+    if layout.reversed_bits:
         raw = bytes(imagecodecs.bitorder_decode(raw))
     shape = (rows, layout.segment.width, layout.segment_samples)
     try:

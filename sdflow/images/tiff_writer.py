@@ -16,6 +16,8 @@ from sdflow.images.bands import Bands
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from sdflow.images.formats import Metadata, Pixels
 
 LEVEL = 1  # of libdeflate; see ``sdflow bench --encoders``
@@ -35,8 +37,8 @@ def write_pixels(
     """Write an image, deflated, in memory that does not grow with its height.
 
     Strips, or tiles of 512 where the image is large or gets reduced copies. Those follow as pages
-    of their own, marked as reduced, each half the size of the one before (the mean of 2 x 2, each
-    channel on its own) down to one tile.
+    of their own, marked as reduced, each half the size of the one before (the mean of 2 x 2 pixels)
+    down to one tile.
 
     Args:
         file: Empty, open for reading and writing.
@@ -176,12 +178,26 @@ def _squeezed(pixels: Pixels) -> Pixels:
 
 
 def _halved(band: Pixels) -> Pixels:
-    """The mean of every 2 x 2 pixels, halves up; the last of an odd side counts twice."""
-    height, width, _ = band.shape
-    padded = np.pad(band, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint32)
-    rows = padded[::2] + padded[1::2]
-    mean: Pixels = ((rows[:, ::2] + rows[:, 1::2] + 2) >> 2).astype(band.dtype)
-    return mean
+    """The mean of every 2 x 2 pixels, halves up; the last of an odd side counts twice.
+
+    Colours are weighted by alpha, so that none comes through that is transparent.
+    """
+    height, width, num_bands = band.shape
+    padded = np.pad(band, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint64)
+    mean = (_sum_of_quarters(padded) + 2) >> 2
+    if num_bands in (2, 4):
+        alpha = padded[..., -1:]
+        total = _sum_of_quarters(alpha)
+        weighted = _sum_of_quarters(padded[..., :-1] * alpha) + total // 2
+        np.floor_divide(weighted, total, out=mean[..., :-1], where=total > 0)
+    result: Pixels = mean.astype(band.dtype)
+    return result
+
+
+def _sum_of_quarters(levels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    rows = levels[::2] + levels[1::2]
+    total: NDArray[np.uint64] = rows[:, ::2] + rows[:, 1::2]
+    return total
 
 
 def _read_back(file: BinaryIO, above: Bands) -> Bands:

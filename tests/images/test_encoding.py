@@ -75,7 +75,7 @@ def test_a_large_jpeg_from_bands_is_the_file_of_the_whole(tmp_path: Path) -> Non
     assert path.read_bytes() == encode(pixels, WHOLE, options, key=KEY)
 
 
-@pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (3, np.uint8), (4, np.uint16)])
+@pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (3, np.uint8), (3, np.uint16)])
 def test_a_pyramid_halves_down_to_one_tile(bands: int, dtype: type) -> None:
     level = noise(*LARGE, bands, dtype)
     data = write(level, ImageFormat.TIFF, pyramid=True)
@@ -89,6 +89,21 @@ def test_a_pyramid_halves_down_to_one_tile(bands: int, dtype: type) -> None:
         quarters = [padded[y::2, x::2].astype(np.int64) for y in (0, 1) for x in (0, 1)]
         level = ((quarters[0] + quarters[1] + quarters[2] + quarters[3] + 2) // 4).astype(dtype)
     assert max(by_tifffile(data, 2).shape) <= tiff_writer.TILE
+
+
+@pytest.mark.parametrize(("bands", "dtype"), [(2, np.uint8), (4, np.uint16)])
+def test_no_transparent_colour_comes_through_in_a_pyramid(bands: int, dtype: type) -> None:
+    top = np.iinfo(dtype).max
+    pixels: Pixels = np.full((*LARGE, bands), top, dtype)
+    hidden = noise(*LARGE, 1)[..., 0] < 128
+    pixels[hidden] = (*[0] * (bands - 1), 0)
+    data = write(pixels, ImageFormat.TIFF, pyramid=True)
+    for page in (1, 2):
+        found = by_tifffile(data, page)
+        visible = found[..., -1] > 0
+        assert visible.any()
+        assert (found[visible][:, :-1] == top).all()
+        assert abs(found[..., -1].mean() / top - 0.5) < 0.01
 
 
 def broken(size: Size, *, after: int) -> Bands:
