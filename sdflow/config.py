@@ -113,7 +113,7 @@ class JobSettings(StorageSettings):
         "keep", description="format of the results"
     )
     quality: int = Field(95, ge=1, le=100, description="quality of JPEG, WebP and AVIF results")
-    png_level: int = Field(2, ge=0, le=9, description="compression of PNG results, 0 to 9")
+    png_level: int = Field(1, ge=0, le=9, description="compression of PNG results, 0 to 9")
     tiff_pyramid: bool = Field(
         False, description="TIFF results get reduced copies, for viewers of giant images"
     )

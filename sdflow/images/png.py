@@ -59,7 +59,9 @@ def read_info(data: ByteSource) -> ImageInfo:
         if name == b"tRNS":
             keyed = True
         if name == b"acTL":
-            frames = max(1, *struct.unpack(">I", take(data, start, min(size, 4), "acTL")))
+            if size < 4:
+                raise BrokenImageError("acTL is damaged")
+            frames = max(1, *struct.unpack(">I", take(data, start, 4, "acTL")))
     bands = _CHANNELS[colour] + (keyed and colour in (0, 2, 3))
     info = ImageInfo(ImageFormat.PNG, width, height, bands, depth, frames)
     return replace(info, whole_bytes=info.decoded_bytes) if interlaced else info

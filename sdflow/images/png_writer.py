@@ -49,7 +49,7 @@ def chunk(name: bytes, body: bytes | memoryview) -> tuple[bytes, bytes | memoryv
 
 def _filtered(pixels: Pixels) -> bytearray:
     """Rows of bytes, big-endian, each after the number of its filter."""
-    ordered = pixels.astype(">u2") if pixels.dtype == np.uint16 else np.ascontiguousarray(pixels)
+    ordered = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">"))
     rows = ordered.reshape(len(pixels), -1).view(np.uint8)
     filtered = bytearray(len(rows) * (1 + rows.shape[1]))
     result = np.frombuffer(filtered, np.uint8).reshape(len(rows), -1)

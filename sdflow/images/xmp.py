@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _RDF, _META = "http://www.w3.org/1999/02/22-rdf-syntax-ns#", "adobe:ns:meta/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
+_MOST_PREFIXES = 16  # for one namespace: the packet is searched for each
 _EMPTY = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     f'<x:xmpmeta xmlns:x="{_META}"></x:xmpmeta><?xpacket end="w"?>'
@@ -68,7 +69,8 @@ def new_packet(properties: dict[str, str]) -> bytes:
 
 def without_padding(packet: bytes) -> bytes:
     """The packet without the white space that is there for edits in place."""
-    return re.sub(rb"\s{2,}(?=<\?xpacket end)", b"\n", packet)
+    at = packet.rfind(b"<?xpacket end")
+    return packet if at < 0 else packet[:at].rstrip() + b"\n" + packet[at:]
 
 
 def _checked(packet: bytes) -> str:
@@ -88,7 +90,10 @@ def _refuse_doctype(*_: object) -> None:
 def _prefixes(text: str, namespace: str) -> list[str]:
     """What a namespace is called in the packet, expressions of their own."""
     found = re.findall(rf"""xmlns:([\w.-]+)\s*=\s*["']{re.escape(namespace)}["']""", text)
-    return [re.escape(prefix) for prefix in dict.fromkeys(found)]
+    prefixes = [re.escape(prefix) for prefix in dict.fromkeys(found)]
+    if len(prefixes) > _MOST_PREFIXES:
+        raise BrokenImageError(f"the XMP packet has {len(prefixes)} names for {namespace}")
+    return prefixes
 
 
 def _with_value(text: str, prefixes: Iterable[str], name: str, value: str) -> str:

@@ -19,4 +19,4 @@ class Handling:
     max_pixels: int = 1_000_000_000
     giant_pixels: int = 512_000_000
     first_frame: bool = False
-    png_level: int = 2
+    png_level: int = 1

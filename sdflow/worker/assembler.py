@@ -44,8 +44,8 @@ class Assembler:
         self._target = target
         self._codec = codec
 
-    def assemble(self, giant: Giant, sample: int, *, key: str) -> Output:
-        """Make one result durable.
+    def assemble(self, giant: Giant, sample: int, *, key: str) -> tuple[Output, str]:
+        """Make one result durable; returns it, and what is left out of it, for people.
 
         Args:
             giant: The image.
@@ -60,14 +60,14 @@ class Assembler:
             path = Path(folder) / "result"
             try:
                 bands = giant.drawn(_rows(giant, sample))
-                self._codec.write(bands, giant.record, sample=sample, key=key, path=path)
+                note = self._codec.write(bands, giant.record, sample=sample, key=key, path=path)
             except OSError as error:
                 raise StorageError(
                     f"{folder}: {error.strerror}: {key} does not fit; give TMPDIR a larger disk",
                     item=key,
                 ) from error
             etag = self._target.put_stream(key, _chunks(path))
-            return Output(key, etag, path.stat().st_size)
+            return Output(key, etag, path.stat().st_size), note
 
 
 def _rows(giant: Giant, sample: int) -> Iterator[Pixels]:

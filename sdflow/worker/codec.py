@@ -14,7 +14,7 @@ from sdflow.images import codec
 from sdflow.images.bands import Bands
 from sdflow.images.encoding import check_writable, encode, encode_bands
 from sdflow.images.formats import WriteOptions
-from sdflow.images.metadata import finished
+from sdflow.images.metadata import finished, fitted
 from sdflow.images.provenance import Provenance
 from sdflow.images.rescale import rescale, rescale_bands
 from sdflow.work.names import result_format
@@ -106,8 +106,8 @@ class JobCodec:
         final = replace(bands, size=self._final(bands.size), dtype=origin.dtype)
         check_writable(final, self._options(origin.format).format, key=key)
 
-    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> bytes:
-        """The file of a result.
+    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> tuple[bytes, str]:
+        """The file of a result, and what of the metadata is left out, for people.
 
         Args:
             pixels: As they were drawn, at the scale of the direction.
@@ -119,11 +119,11 @@ class JobCodec:
             pixels = rescale(pixels, self._final(Size(*pixels.shape[:2])))
             pixels = _narrow(pixels, image.dtype)
         size = Size(*pixels.shape[:2])
-        metadata = self._metadata(image.metadata, size, sample)
-        return encode(pixels, metadata, self._options(image.format), key=key)
+        metadata, note = self._metadata(image, size, sample)
+        return encode(pixels, metadata, self._options(image.format), key=key), note
 
-    def write(self, bands: Bands, origin: Origin, *, sample: int, key: str, path: Path) -> None:
-        """Write the file of a result that comes as bands; the same bytes as :meth:`encode`.
+    def write(self, bands: Bands, origin: Origin, *, sample: int, key: str, path: Path) -> str:
+        """Write the file of a result that comes as bands: what :meth:`encode` makes of the whole.
 
         Args:
             bands: As they were drawn.
@@ -131,13 +131,17 @@ class JobCodec:
             sample: Number of the result.
             key: Named in errors.
             path: The file.
+
+        Returns:
+            What of the metadata is left out, for people; "" if nothing.
         """
         if self.is_deep:
             scaled = rescale_bands(bands, self._final(bands.size))
             rows = (_narrow(band, origin.dtype) for band in scaled.rows)
             bands = replace(scaled, rows=rows, dtype=origin.dtype)
-        metadata = self._metadata(origin.metadata, bands.size, sample)
+        metadata, note = self._metadata(origin, bands.size, sample)
         encode_bands(bands, metadata, self._options(origin.format), key=key, path=path)
+        return note
 
     def _final(self, drawn: Size) -> Size:
         """Size of the result of what was drawn at four times the source's size."""
@@ -156,7 +160,7 @@ class JobCodec:
             given.tiff_pyramid,
         )
 
-    def _metadata(self, metadata: Metadata, size: Size, sample: int) -> Metadata:
+    def _metadata(self, origin: Origin, size: Size, sample: int) -> tuple[Metadata, str]:
         given = self.parameters
         provenance = Provenance(
             software=f"sdflow {__version__}",
@@ -166,7 +170,9 @@ class JobCodec:
             seed=given.seed,
             sample=sample,
         )
-        return finished(metadata, size=size, provenance=provenance, mode=given.metadata).metadata
+        made = finished(origin.metadata, size=size, provenance=provenance, mode=given.metadata)
+        fits = fitted(made.metadata, self._options(origin.format).format)
+        return fits.metadata, "; ".join(filter(None, (made.note, fits.note)))
 
 
 def left_out(info: ImageInfo) -> str:

@@ -46,10 +46,10 @@ class CopyCodec:
         pixels, metadata = np.zeros((1, 1, 3), np.uint8), Metadata(exif=data[0 : len(data)])
         return Fetched(pixels, format_of_key(key) or ImageFormat.PNG, metadata)
 
-    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> bytes:
+    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> tuple[bytes, str]:
         """The bytes."""
         del pixels, sample, key
-        return image.metadata.exif or b""
+        return image.metadata.exif or b"", ""
 
 
 class CopyEngine:

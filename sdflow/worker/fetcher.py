@@ -46,8 +46,8 @@ class Codec(Protocol):
     def decode(self, data: ByteSource, *, key: str) -> Fetched:
         """Pixels and what is around them."""
 
-    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> bytes:
-        """A whole file."""
+    def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> tuple[bytes, str]:
+        """A whole file, and what is left out of it, for people."""
 
 
 class Giants(Protocol):

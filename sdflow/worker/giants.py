@@ -82,7 +82,9 @@ class GiantWork:
         for sample in range(given.samples):
             numbered = sample if given.samples > 1 else None
             key = result_key(item, wanted=given.format, sample=numbered)
-            upload.add_written(sample, self._assembler.assemble(giant, sample, key=key))
+            output, note = self._assembler.assemble(giant, sample, key=key)
+            upload.add_note(note)
+            upload.add_written(sample, output)
         return upload.ending(given)
 
     def divide(self, item: WorkItem) -> Parted:

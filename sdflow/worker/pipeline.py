@@ -256,7 +256,8 @@ class Pipeline:
             return self._giants.keep(item, sample, pixels, note=upload.note)
         numbered = sample if given.samples > 1 else None
         key = result_key(item, wanted=given.format, sample=numbered)
-        data = self._codec.encode(pixels, image, sample=sample, key=key)
+        data, note = self._codec.encode(pixels, image, sample=sample, key=key)
+        upload.add_note(note)
         return Output(key, self._target.put(key, data), len(data))
 
     def _failure(self, item: WorkItem, attempt: int, error: Exception) -> NotDone:

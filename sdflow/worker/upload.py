@@ -35,7 +35,7 @@ class Upload:
         self._attempt = attempt
         self._totals = totals
         self._missing = count
-        self._about_source = note
+        self._notes = {note: None}
         self._note = ""
         self._outputs: dict[int, Output] = {}
         self._failure: NotDone | None = None
@@ -43,14 +43,19 @@ class Upload:
 
     @property
     def note(self) -> str:
-        """What had to be given up so far, and what of the source is left out."""
-        return "; ".join(filter(None, (self._about_source, self._note)))
+        """What is left out of the results, and what had to be given up for them so far."""
+        return "; ".join(filter(None, (*self._notes, self._note)))
 
     def add_drawn(self, totals: Totals, note: str) -> None:
         """Count the work on some samples; the latest note holds what the earlier ones said."""
         with self._lock:
             self._totals += totals
             self._note = note or self._note
+
+    def add_note(self, note: str) -> None:
+        """Note what is left out of a result; the same is noted once."""
+        with self._lock:
+            self._notes[note] = None
 
     def add_written(self, sample: int, result: Output | NotDone) -> bool:
         """Take in what became of one sample; True if it was the last."""

@@ -255,14 +255,6 @@ def test_a_strip_whose_length_is_not_given_is_read() -> None:
     assert read(tiff(b"abc", tag_279=0)).pixels.tolist() == [[[97, 98, 99]]]
 
 
-def test_spectrum_of_a_sequential_jpeg_means_nothing() -> None:
-    data = pillow("RGB", "JPEG")
-    at = data.index(b"\xff\xda") + 2 + 11 - 2
-    assert data[at : at + 3] == b"\0\x3f\0"
-    samsung = data[:at] + bytes(3) + data[at + 3 :]
-    np.testing.assert_array_equal(read(samsung).pixels, read(data).pixels)
-
-
 def test_reduced_copies_and_previews_are_no_frames() -> None:
     assert read(pages(reduced=True)).pixels.tolist() == [[[97, 98, 99]]]
     buffer = BytesIO()

@@ -180,6 +180,11 @@ def test_a_packet_of_another_build_is_completed(packet: bytes) -> None:
         *(b"", b"no XML", XMP[:-300], XMP.replace(b"</rdf:RDF>", b""), XMP + b"<more/>"),
         *(b"<a/>", b"\xff\xfe" + XMP.decode().encode("utf-16-le")),
         b'<!DOCTYPE a [<!ENTITY b "b">]><a>&b;</a>',
+        XMP.replace(
+            b"</rdf:RDF>",
+            b"".join(b'<a xmlns:p%d="http://ns.adobe.com/tiff/1.0/"/>' % n for n in range(17))
+            + b"</rdf:RDF>",
+        ),
     ],
 )
 def test_damaged_xmp_is_replaced_and_noted(packet: bytes) -> None:

@@ -50,6 +50,15 @@ def test_lossless_formats_return_the_very_same_pixels(
         np.testing.assert_array_equal(np.array(opened(data)).reshape(pixels.shape), pixels)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_views_of_pixels_are_written_like_copies(format: ImageFormat, dtype: type) -> None:
+    if dtype is np.uint16 and format not in LOSSLESS:
+        pytest.skip("no 16 bits")
+    view = noise(9, 7, 1, dtype).swapaxes(0, 1)[::-1, ::2]
+    assert write(view, format) == write(view.copy(), format)
+
+
 @pytest.mark.parametrize("level", range(10))
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_every_png_level_is_exact(level: int, dtype: type) -> None:

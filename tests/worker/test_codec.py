@@ -52,6 +52,13 @@ def test_result_stands_upright_and_says_where_it_comes_from() -> None:
         assert value in packet
 
 
+def test_what_the_format_has_no_place_for_is_on_the_ledger_line() -> None:
+    bench = Bench()
+    damaged = _photo().replace(b"MM\0*", b"XX\0*")
+    report = bench.run(bench.put("a.jpg", damaged))
+    assert report.done["a.jpg"].note.startswith("EXIF left out")
+
+
 def test_stripped_result_has_no_metadata_and_stands_upright_too() -> None:
     bench = Bench()
     bench.run(bench.put("a.jpg", _photo()), parameters=replace(PARAMETERS, metadata="strip"))
@@ -79,7 +86,9 @@ def test_final_scale_loses_nothing_to_rounding_in_between() -> None:
         Image.new("L", (5, 4), level).save(buffer, "PNG")
         image = codec.decode(buffer.getvalue(), key="a.png")
         deep = BicubicEngine().upscale(image.pixels.astype(np.uint16) * 257, key="a.png")
-        result = Image.open(BytesIO(codec.encode(deep, image, sample=0, key="a.png")))
+        data, note = codec.encode(deep, image, sample=0, key="a.png")
+        result = Image.open(BytesIO(data))
+        assert note == ""
         assert result.getextrema() == (level, level)
         assert result.size == (10, 8)
 
