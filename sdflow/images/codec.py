@@ -1,24 +1,20 @@
-"""Image bytes to pixels and back, with everything around the pixels, or a refusal.
+"""Image bytes to pixels, with everything around the pixels, or a refusal; see ``encoding`` too.
 
 The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff``, ``avif``); libvips and
-imagecodecs decode what is left. What cannot be read or written as it is, is refused and says why;
-nothing is changed in silence. All functions may run in any number of threads.
+imagecodecs decode what is left. What cannot be read as it is, is refused and says why; nothing is
+changed in silence. All functions may run in any number of threads.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from contextlib import closing, suppress
 from dataclasses import replace
-from io import BytesIO
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from PIL import Image
 
-from sdflow.errors import DecodeError, EncodeError, OutOfMemoryError, TooLargeError
+from sdflow.errors import DecodeError, OutOfMemoryError, TooLargeError
 from sdflow.geometry import Region
 from sdflow.images import avif, ifd, jpeg, png, tiff, tiff_layout, tiff_reader, vips_reader, webp
 from sdflow.images.formats import (
@@ -50,7 +46,6 @@ __all__ = [
     "OpenedImage",
     "Pixels",
     "decode",
-    "encode",
     "format_of_key",
     "open_image",
     "peek",
@@ -58,12 +53,6 @@ __all__ = [
 
 _ReadInfo: TypeAlias = "Callable[[ByteSource], ImageInfo]"
 _OpenPixels: TypeAlias = "Callable[[ByteSource, ImageInfo], tuple[Metadata, PixelReader]]"
-# What Pillow raises when it cannot write; it has no base class of its own. Warnings are left out on
-# purpose: none may arise.
-_PILLOW_ERRORS = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
-    *(RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error),
-)
 _READERS: Mapping[ImageFormat, tuple[_ReadInfo, _OpenPixels]] = MappingProxyType(
     {
         ImageFormat.JPEG: (jpeg.read_info, vips_reader.open_jpeg),
@@ -192,55 +181,6 @@ class _KeyedReader:
         self._reader.close()
 
 
-def encode(
-    pixels: Pixels, metadata: Metadata, *, format: ImageFormat, quality: int, key: str
-) -> bytes:
-    """Encode pixels with their metadata.
-
-    JPEG is written in 4:4:4, PNG at level 6, TIFF with deflate: the last two decode to the very
-    same pixels. WebP is lossy, has no grey (it becomes three equal channels) and no density field.
-
-    Args:
-        pixels: See ``Pixels``.
-        metadata: Written as far as the format has a place for it.
-        format: What to write.
-        quality: 1 to 100, for JPEG and WebP.
-        key: Named in errors.
-
-    Raises:
-        EncodeError: ``encode.unsupported``: the format cannot hold this depth, alpha, size or
-            metadata; the message says which ``--format`` can.
-    """
-    height, width, bands = pixels.shape
-    problem = _problem(format, height, width, bands, deep=pixels.dtype == np.uint16)
-    if problem is not None:
-        raise EncodeError(f"{key}: {problem}", item=key)
-    if format is ImageFormat.WEBP and bands < 3:
-        pixels = np.concatenate((pixels[..., :1], pixels[..., :1], pixels), axis=2)
-    elif bands == 1:
-        pixels = pixels[..., 0]
-    buffer = BytesIO()
-    try:
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        image.save(buffer, format=format.upper(), **_write_options(format, metadata, quality))
-        data = buffer.getvalue()
-        return tiff.attach(data, metadata) if format is ImageFormat.TIFF else data
-    except (BrokenImageError, *_PILLOW_ERRORS) as error:
-        raise EncodeError(
-            f"{key} cannot be written as {format}: {error}; try --format png", item=key
-        ) from error
-
-
-def _write_options(name: ImageFormat, metadata: Metadata, quality: int) -> dict[str, Any]:
-    if name is ImageFormat.JPEG:
-        return jpeg.write_options(metadata, quality)
-    if name is ImageFormat.PNG:
-        return png.write_options(metadata)
-    if name is ImageFormat.WEBP:
-        return webp.write_options(metadata, quality)
-    return {"compression": "tiff_adobe_deflate"}
-
-
 def _sniff(data: ByteSource, key: str) -> ImageFormat:
     start = data[0:_MAX_START_BYTES]
     if not start:
@@ -292,18 +232,3 @@ def _memory_error(key: str, error: MemoryError) -> OutOfMemoryError:
         "lower --max-pixels or give the worker more",
         item=key,
     )
-
-
-def _problem(name: ImageFormat, height: int, width: int, bands: int, *, deep: bool) -> str | None:
-    """Why a format cannot hold such pixels and which can, or None."""
-    side, alpha = max(height, width), bands in (2, 4)
-    if deep and bands > 1:
-        return "16-bit colour or alpha cannot be written; convert to 8 bits"
-    if deep and name in (ImageFormat.JPEG, ImageFormat.WEBP):
-        return f"{name} has no 16 bits; use --format png or tiff"
-    if alpha and name is ImageFormat.JPEG:
-        return "jpeg has no alpha channel; use --format png, webp or tiff"
-    limit = {ImageFormat.JPEG: jpeg.MAX_SIDE, ImageFormat.WEBP: webp.MAX_SIDE}.get(name)
-    if limit is not None and side > limit:
-        return f"{width} x {height} is more than {name}'s {limit} a side; use --format png or tiff"
-    return None

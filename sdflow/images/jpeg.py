@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sdflow.images import ifd
 from sdflow.images.formats import (
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from sdflow.images.formats import ByteSource
 
-MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION; the format itself ends at 65,535
 _EXIF_PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC_PREFIX = b"ICC_PROFILE\0"
@@ -38,7 +37,6 @@ _MAX_SEGMENTS = 10_000
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 _MPF_ENTRIES = 0xB002
 _MPF_VIEWS = 2  # class of MPF image: panorama, disparity, multi-angle; others are previews
-_MAX_DENSITY = 65535
 _CM_PER_INCH = 2.54
 
 
@@ -154,26 +152,6 @@ def join(tables: bytes, stream: bytes, transform: int | None) -> bytes:
         if not _APP0 <= marker <= 0xEF:
             kept.append(stream[start:] if marker == _SOS else stream[start:end])
     return b"".join(kept)
-
-
-def write_options(metadata: Metadata, quality: int) -> dict[str, Any]:
-    """Arguments of Pillow's JPEG writer: 4:4:4 and the metadata.
-
-    Raises:
-        BrokenImageError: The density does not fit into JFIF's 16 bits.
-    """
-    dpi = metadata.dpi or (0, 0)
-    if max(dpi) > _MAX_DENSITY:
-        raise BrokenImageError(f"a density of {max(dpi):.0f} dpi does not fit into JFIF")
-    return {
-        "quality": quality,
-        "subsampling": "4:4:4",
-        "optimize": False,
-        "icc_profile": metadata.icc,
-        "exif": b"" if metadata.exif is None else _EXIF_PREFIX + metadata.exif,
-        "xmp": metadata.xmp,
-        "dpi": dpi,
-    }
 
 
 def _segments(data: ByteSource) -> Iterator[_Segment]:

@@ -6,9 +6,7 @@ import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-from PIL.PngImagePlugin import PngInfo
+from typing import TYPE_CHECKING
 
 from sdflow.images.formats import (
     BrokenImageError,
@@ -170,20 +168,6 @@ def _search_end(data: ByteSource, pixels: int, found: _Metadata) -> None:
             with suppress(BrokenImageError):
                 found.see(name, _checked(end, name, at + 4, size))
             at = end.find(name, at + 1)
-
-
-def write_options(metadata: Metadata) -> dict[str, Any]:
-    """Arguments of Pillow's PNG writer: level 6 and the metadata."""
-    info = PngInfo()
-    if metadata.xmp is not None:
-        info.add_itxt(_XMP_KEYWORD, metadata.xmp)
-    return {
-        "compress_level": 6,
-        "icc_profile": metadata.icc,
-        "exif": metadata.exif,
-        "pnginfo": info,
-        "dpi": metadata.dpi,
-    }
 
 
 def _header(data: ByteSource) -> tuple[int, ...]:

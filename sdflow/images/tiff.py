@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,50 +37,6 @@ def read_metadata(data: ByteSource) -> Metadata:
     layout, at, _ = page_offset(data)
     skipped = _NOT_METADATA - {_XMP, _ICC, _PHOTOSHOP}
     return _metadata(ifd.read_directory(data, at, layout, without=skipped), layout)
-
-
-def attach(data: bytes, metadata: Metadata) -> bytes:
-    """Add metadata to a little-endian classic TIFF with one page.
-
-    Args:
-        data: The file; its pixels stay where they are.
-        metadata: ``exif`` goes in tag by tag, apart from those that describe other pixels and
-            from its thumbnail; ``dpi`` wins over the resolution inside it.
-
-    Raises:
-        BrokenImageError: ``exif`` is damaged.
-        struct.error: The file would be larger than 4 GiB.
-    """
-    layout, first = ifd.read_start(data)
-    directory = ifd.read_directory(data, first, layout)
-    entries = {tag: entry for tag, entry in directory.entries.items() if tag in LAYOUT_TAGS}
-    extra = ifd.Directory({}) if metadata.exif is None else ifd.read_stream(metadata.exif)
-    entries |= {tag: entry for tag, entry in extra.entries.items() if tag not in _NOT_METADATA}
-    if metadata.icc:
-        entries[_ICC] = ifd.Entry(ifd.UNDEFINED, metadata.icc)
-    if metadata.xmp:
-        entries[_XMP] = ifd.Entry(ifd.BYTE, metadata.xmp)
-    if metadata.dpi is not None:
-        for tag, value in zip(_RESOLUTION, metadata.dpi, strict=False):
-            ratio = Fraction(value).limit_denominator(10_000)
-            pair = struct.pack("<II", ratio.numerator, ratio.denominator)
-            entries[tag] = ifd.Entry(ifd.RATIONAL, pair)
-        entries[_RESOLUTION_UNIT] = ifd.Entry(ifd.SHORT, struct.pack("<H", 2))
-    table = ifd.write_directory(ifd.Directory(entries, extra.children), _end(data))
-    return _with_directory(data, layout, table)
-
-
-def _end(data: bytes) -> int:
-    """Where a directory can be appended: directories begin at even offsets."""
-    return len(data) + len(data) % 2
-
-
-def _with_directory(data: bytes, layout: ifd.Layout, table: bytes) -> bytes:
-    """The file with ``table`` at its end and the header pointing to it."""
-    end, start = _end(data), 8 if layout.big else 4
-    pointer = struct.pack(layout.offset_format, end)
-    rest = memoryview(data)[start + len(pointer) :]
-    return b"".join((data[:start], pointer, rest, bytes(end - len(data)), table))
 
 
 def _metadata(directory: ifd.Directory, layout: ifd.Layout) -> Metadata:

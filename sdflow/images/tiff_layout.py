@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _MAX_STRIP_BYTES = 1 << 18  # longer uncompressed strips are read in parts
 _SPARE_BYTES = 1 << 15  # of a strip or tile, for the tables of its packing
 _MAX_PIECE_BYTES = 1 << 26  # larger strips or tiles are not read at random
+_MAX_PIECE_WIDTH = 4096  # nor are wider ones: a window would cost many times its own pixels
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -122,7 +123,8 @@ class TiffLayout:
     @property
     def is_random(self) -> bool:
         """Whether strips or tiles are small enough to be read one by one."""
-        return self.segment_bytes <= _MAX_PIECE_BYTES
+        is_narrow = self.segment.width <= _MAX_PIECE_WIDTH
+        return is_narrow and self.segment_bytes <= _MAX_PIECE_BYTES
 
 
 def read_info(data: ByteSource) -> ImageInfo:

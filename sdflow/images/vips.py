@@ -11,9 +11,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-os.environ.setdefault("VIPS_CONCURRENCY", "1")  # read once, by the import that follows
-
 import pyvips
 
 if TYPE_CHECKING:
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
 
 VipsError = pyvips.Error
 
+pyvips.vips_lib.vips_concurrency_set(1)
 pyvips.cache_set_max(0)  # no result is asked for twice, and every one would keep its pixels alive
 
 _SPACES = MappingProxyType(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdflow.images.formats import (
     BrokenImageError,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from sdflow.images.formats import ByteSource
 
-MAX_SIDE = 16383
 _ALPHA_FLAG = 0x10
 _METADATA = (b"ICCP", b"EXIF", b"XMP ")
 _MAX_CHUNKS = 100_000
@@ -75,18 +74,6 @@ def unpack(data: ByteSource) -> Unpacked:
     icc, exif, xmp = (found.get(name) for name in _METADATA)
     exif = None if exif is None else exif.removeprefix(b"Exif\0\0")
     return Unpacked((b"RIFF" + size_field + b"WEBP", *kept), Metadata(icc, exif, xmp))
-
-
-def write_options(metadata: Metadata, quality: int) -> dict[str, Any]:
-    """Arguments of Pillow's WebP writer: lossy, colours under full transparency kept."""
-    return {
-        "quality": quality,
-        "method": 4,
-        "exact": True,
-        "icc_profile": metadata.icc,
-        "exif": metadata.exif or b"",
-        "xmp": metadata.xmp or b"",
-    }
 
 
 def _chunks(data: ByteSource) -> Iterator[tuple[bytes, int, int]]:
