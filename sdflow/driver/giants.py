@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdflow.driver.events import Command, RecordDeadLetter, RecordEndings, RemoveParts
-from sdflow.work.ledger import LedgerLine
-from sdflow.work.shard import ASSEMBLY, Shard
+from sdflow.work.ledger import LedgerLine, is_for_good
+from sdflow.work.shard import Shard
 from sdflow.worker.report import Parted
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ class _Giant:
 class Giants:
     """Keeps the parts of an image together, from its division to its one ending.
 
-    Every part is a shard of its own. The assembly follows when the last of them is durable. The
-    first part that is given up ends the image; whatever its other parts come to is forgotten.
+    The assembly follows when the last part is durable. The first part that is given up ends the
+    image; whatever its other parts come to is forgotten. What is durable is removed with the image,
+    unless a later run can go on with it.
     """
 
     def __init__(self) -> None:
@@ -38,13 +39,18 @@ class Giants:
         return item.part is not None and item.key not in self._giants
 
     def settle(
-        self, settled: Iterable[tuple[WorkItem, Ending]], commands: list[Command]
+        self,
+        settled: Iterable[tuple[WorkItem, Ending]],
+        commands: list[Command],
+        *,
+        target_px: int,
     ) -> list[Shard]:
         """Take in items that have ended for good.
 
         Args:
             settled: Items and their endings.
             commands: What is to be recorded and removed is added here.
+            target_px: About so many pixels a shard of parts should have.
 
         Returns:
             What can be done now.
@@ -57,9 +63,9 @@ class Giants:
                 continue
             recorded.append(ending)
             if isinstance(ending.outcome, Parted):
-                shards += self._begin(item, ending.outcome.parts)
+                shards += self._begin(item, ending.outcome.parts, target_px)
             elif isinstance(ending.outcome, LedgerLine):
-                removed += self._end(item)
+                removed += self._end(item, ending.outcome.error)
             else:
                 shards += self._end_part(item)
         commands += [RecordEndings(tuple(recorded))] if recorded else []
@@ -71,16 +77,21 @@ class Giants:
         for letter in letters:
             if not self.is_over(letter.item):
                 commands.append(letter)
-                commands += self._end(letter.item)
+                commands += self._end(letter.item, letter.error)
 
-    def _begin(self, item: WorkItem, parts: tuple[tuple[int, int], ...]) -> list[Shard]:
-        items = [replace(item, part=number, pixels=pixels) for number, pixels in parts]
-        left = {number for number, _ in parts if number != ASSEMBLY}
-        self._giants[item.key] = _Giant(items[-1], left)
-        return [Shard((part,)) for part in (items[:-1] if left else items)]
+    def _begin(
+        self, item: WorkItem, parts: tuple[tuple[int, int], ...], target_px: int
+    ) -> list[Shard]:
+        *items, assembly = (replace(item, part=part, pixels=pixels) for part, pixels in parts)
+        self._giants[item.key] = _Giant(assembly, {number for number, _ in parts[:-1]})
+        if not items:
+            return [Shard((assembly,))]
+        count = max(1, target_px // max(part.pixels for part in items))
+        return [Shard(tuple(items[at : at + count])) for at in range(0, len(items), count)]
 
-    def _end(self, item: WorkItem) -> list[RemoveParts]:
-        return [RemoveParts(item)] if self._giants.pop(item.key, None) else []
+    def _end(self, item: WorkItem, error: str) -> list[RemoveParts]:
+        known = self._giants.pop(item.key, None)
+        return [RemoveParts(item)] if known and is_for_good(error) else []
 
     def _end_part(self, item: WorkItem) -> list[Shard]:
         giant = self._giants[item.key]

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from sdflow.work.ledger import LedgerLine
+from sdflow.work.shard import ASSEMBLY
 from sdflow.worker.report import PartDone, Retry
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Lease:
         self.remaining_px -= item.pixels
         outcome, twin = ending.outcome, self.twin
         is_done = isinstance(outcome, LedgerLine) and outcome.status == "done"
-        if is_done or isinstance(outcome, PartDone):
+        if (is_done and item.part != ASSEMBLY) or isinstance(outcome, PartDone):
             self.done_px += item.pixels
         if ending.name in self.settled:
             self.settled.remove(ending.name)
@@ -94,6 +95,11 @@ class Lease:
         """Learn that the twin has done an item."""
         if name in self.remaining:
             self.settled.add(name)
+
+    @property
+    def is_assembly(self) -> bool:
+        """Whether its time says nothing of how fast pixels are drawn, nor the other way round."""
+        return self.shard.items[0].part == ASSEMBLY
 
     @property
     def is_open(self) -> bool:

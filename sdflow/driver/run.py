@@ -117,10 +117,13 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
             tenure.check()
             summary = numbers()
             if tenure.is_owner:
-                if tenure.is_alone and not summary.unfinished:
-                    remove_below(target, keys.SCRATCH_PREFIX)
                 target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
                 _write_summary(target, summary)
+                is_over = listed.intake.is_whole and not failed_only
+                is_over = is_over and not settings.include and not settings.exclude
+                if is_over and tenure.is_alone and not summary.unfinished + summary.failed:
+                    with suppress(StorageError):  # 'verify --clean' does it otherwise
+                        remove_below(target, keys.SCRATCH_PREFIX)
     return summary
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _LONGEST_STEP_S = 5.0  # a driver that was suspended must not think that its workers were
 _IDLE_S = 60.0  # before a worker that is not needed is ended; stragglers show up earlier
+_PART_SHARDS = 8  # of parts in the time of one of images: several workers share one image
 _MOST_WAITING = 1000  # shards, however many wait for their next attempt
 
 
@@ -135,7 +136,8 @@ class Scheduler:
         settled = [(item, ending) for item, ending in ended if item is not None]
         if settled:
             self._outage.succeed(self._clock)
-            for shard in self._giants.settle(settled, commands):
+            target_px = self.pace.shard_px // _PART_SHARDS
+            for shard in self._giants.settle(settled, commands, target_px=target_px):
                 self._waiting.add(shard)
         if any(ending.outcome is not None for ending in endings):
             state.progressed = self._clock

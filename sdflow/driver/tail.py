@@ -89,6 +89,7 @@ def find_stragglers(
         for lease in leases
         if clock - lease.started > _STRAGGLES_S  # cheap, and rules most out
         and not lease.had_twin
+        and not lease.is_assembly
         and not lease.shard.is_suspect
         and clock - max(lease.started, workers[lease.worker].progressed)
         > max(_STRAGGLES_S, _STRAGGLES_FACTOR * pace.expected_s(lease.remaining_px, otherwise=0.0))

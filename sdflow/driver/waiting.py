@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdflow.work.shard import Shard
 
+_FIRST = -(1 << 62)  # before the largest
+
 
 class WaitingRoom:
     """Shards in the order in which they shall go: begun ones first, at the end the largest.
+
+    Parts of an image go before all others, or every image's parts would lie there at once.
 
     Suspects wait apart, because they need a worker that holds nothing; so do shards that are not
     due yet.
@@ -55,8 +59,7 @@ class WaitingRoom:
             return
         pixels = shard.pixels
         self._ready_px += pixels
-        rank = -pixels if self._largest_first else int(fresh)
-        heappush(self._ready, (rank, next(self._sequence), shard))
+        heappush(self._ready, (self._rank(shard, fresh=fresh), next(self._sequence), shard))
 
     def add_later(self, shard: Shard, due: float) -> None:
         """Let a shard wait for its time first."""
@@ -70,8 +73,13 @@ class WaitingRoom:
     def order_by_size(self) -> None:
         """From now on the largest goes first."""
         self._largest_first = True
-        self._ready = [(-shard.pixels, number, shard) for _, number, shard in self._ready]
+        self._ready = [(self._rank(shard), number, shard) for _, number, shard in self._ready]
         heapify(self._ready)
+
+    def _rank(self, shard: Shard, *, fresh: bool = False) -> int:
+        if shard.items[0].part is not None:
+            return _FIRST
+        return -shard.pixels if self._largest_first else int(fresh)
 
     def take(self) -> Shard:
         """The next shard for any worker."""

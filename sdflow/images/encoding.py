@@ -30,7 +30,6 @@ from sdflow.images.metadata import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sdflow.geometry import Size
 
@@ -87,7 +86,7 @@ def encode(pixels: Pixels, metadata: Metadata, options: WriteOptions, *, key: st
 
 
 def encode_bands(
-    bands: Bands, metadata: Metadata, options: WriteOptions, *, key: str, path: Path
+    bands: Bands, metadata: Metadata, options: WriteOptions, *, key: str, file: BinaryIO
 ) -> None:
     """Write an image that comes as bands, in memory that does not grow with its height.
 
@@ -98,8 +97,8 @@ def encode_bands(
         metadata: As for ``encode``.
         options: What to write.
         key: Named in errors.
-        path: The file to write, replaced where it exists. Reduced copies of a TIFF pass through
-            unnamed temporary files in its folder.
+        file: Empty, open to be written and read. Reduced copies of a TIFF pass through further
+            temporary files.
 
     Raises:
         EncodeError: As for ``encode``.
@@ -109,23 +108,22 @@ def encode_bands(
     check_writable(bands, options.format, key=key)
     if options.format in (ImageFormat.WEBP, ImageFormat.AVIF):
         pixels = next(bands.cut(bands.size.height))
-        path.write_bytes(encode(pixels, metadata, options, key=key))
+        file.write(encode(pixels, metadata, options, key=key))
         return
     metadata = fitted(metadata, options.format).metadata
-    with path.open("w+b") as file:
-        if options.format is ImageFormat.TIFF:
-            _write_tiff(file, bands, metadata, options, lambda: _temporary(path.parent))
-            return
-        source, sink = BandImage(bands), _Sink(file, options.format, metadata)
-        try:
-            _save(source.image, sink.target, options)
-            failure = None
-        except vips.VipsError as error:
-            failure = error
-        source.check()
-        sink.check()
-        if failure is not None:
-            raise _refused(key, options.format, failure) from failure
+    if options.format is ImageFormat.TIFF:
+        _write_tiff(file, bands, metadata, options, _temporary)
+        return
+    source, sink = BandImage(bands), _Sink(file, options.format, metadata)
+    try:
+        _save(source.image, sink.target, options)
+        failure = None
+    except vips.VipsError as error:
+        failure = error
+    source.check()
+    sink.check()
+    if failure is not None:
+        raise _refused(key, options.format, failure) from failure
 
 
 class _Sink:
@@ -205,8 +203,8 @@ def _write_tiff(
         tiff_writer.attach(file, metadata)
 
 
-def _temporary(folder: Path) -> BinaryIO:
-    return tempfile.TemporaryFile(dir=folder)
+def _temporary() -> BinaryIO:
+    return tempfile.TemporaryFile()
 
 
 def check_writable(bands: Bands, name: ImageFormat, *, key: str) -> None:

@@ -87,7 +87,12 @@ class LedgerLine:
         nothing: the next run tries again.
         """
         same = (self.etag, self.parameters) == (etag, parameters)
-        return same and self.status != "missing" and self.error not in _NOT_THE_IMAGES_FAULT
+        return same and self.status != "missing" and is_for_good(self.error)
+
+
+def is_for_good(error: str) -> bool:
+    """Whether an image with this error code, or with none, is not tried again by a later run."""
+    return error not in _NOT_THE_IMAGES_FAULT
 
 
 def encode_lines(lines: Iterable[LedgerLine]) -> bytes:

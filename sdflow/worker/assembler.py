@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
+from os import SEEK_END
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,18 +57,21 @@ class Assembler:
             EncodeError: If the format cannot hold it.
             StorageError: If a part cannot be read, the result not be written, or the disk is full.
         """
-        with TemporaryDirectory(prefix="sdflow-") as folder:
-            path = Path(folder) / "result"
+        with NamedTemporaryFile(prefix="sdflow-", delete=False) as file:
+            Path(file.name).unlink()  # at once, so that the file never outlives the process
             try:
                 bands = giant.drawn(_rows(giant, sample))
-                note = self._codec.write(bands, giant.record, sample=sample, key=key, path=path)
+                note = self._codec.write(bands, giant.record, sample=sample, key=key, file=file)
             except OSError as error:
                 raise StorageError(
-                    f"{folder}: {error.strerror}: {key} does not fit; give TMPDIR a larger disk",
+                    f"{gettempdir()}: {error.strerror}: {key} does not fit; give TMPDIR a larger "
+                    "disk",
                     item=key,
                 ) from error
-            etag = self._target.put_stream(key, _chunks(path))
-            return Output(key, etag, path.stat().st_size), note
+            size_bytes = file.seek(0, SEEK_END)
+            file.seek(0)
+            etag = self._target.put_stream(key, iter(lambda: file.read(_CHUNK_BYTES), b""))
+            return Output(key, etag, size_bytes), note
 
 
 def _rows(giant: Giant, sample: int) -> Iterator[Pixels]:
@@ -104,9 +108,3 @@ def _read(giant: Giant, part: Part, sample: int, top: int, bottom: int) -> Pixel
 
 def _beside(reads: list[Future[Pixels]]) -> Pixels:
     return np.concatenate([read.result() for read in reads], axis=1)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk

@@ -39,11 +39,11 @@ class BicubicEngine:
     def __init__(self, scale: int = SCALE) -> None:
         self.scale = scale
 
-    def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]:
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]:
         """Cut a source into parts, as ``TiledEngine.parts``."""
         size_lr = lr_size(size, task, self.scale)
         grid = plan_grid(size_lr, tile=_TILE_PX, halo=_HALO_PX, overlap=0, multiple_of=1)
-        return image_parts(grid, size_lr, task, max_px=max_px)
+        return image_parts(grid, size_lr, task, pixel_bytes=pixel_bytes)
 
     def draw(
         self, drawing: Drawing, photos: Sequence[Photo]

@@ -11,18 +11,18 @@ import numpy as np
 from sdflow import __version__
 from sdflow.geometry import Size
 from sdflow.images import codec
-from sdflow.images.bands import Bands
+from sdflow.images.bands import Bands, bands_of
 from sdflow.images.encoding import check_writable, encode, encode_bands
 from sdflow.images.formats import WriteOptions
 from sdflow.images.metadata import finished, fitted
 from sdflow.images.provenance import Provenance
-from sdflow.images.rescale import rescale, rescale_bands
+from sdflow.images.rescale import rescale_bands
 from sdflow.work.names import result_format
 from sdflow.worker.fetched import Fetched
 from sdflow.worker.photo import SCALE
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import BinaryIO
 
     from sdflow.images.formats import (
         ByteSource,
@@ -71,6 +71,20 @@ class JobCodec:
         """Whether results are to be drawn in 16 bits, because they are resampled afterwards."""
         return self.parameters.outscale != SCALE
 
+    def result_bytes(
+        self, drawn_px: int, num_bands: int, dtype: np.dtype[np.uint8 | np.uint16]
+    ) -> int:
+        """Memory of a result, as it is drawn or as it is written, whichever is more.
+
+        Args:
+            drawn_px: Pixels that are drawn.
+            num_bands: Channels of the source; three at least are drawn.
+            dtype: Of the source.
+        """
+        drawn = drawn_px * max(3, num_bands) * (2 if self.is_deep else dtype.itemsize)
+        written = drawn_px * num_bands * dtype.itemsize
+        return max(drawn, round(written * (self.parameters.outscale / SCALE) ** 2))
+
     def peek(self, data: ByteSource, *, key: str) -> ImageInfo:
         """What the header says; see ``images.codec.peek``."""
         return codec.peek(data, key=key, first_frame=self.handling.first_frame)
@@ -116,13 +130,13 @@ class JobCodec:
             key: Named in errors.
         """
         if self.is_deep:
-            pixels = rescale(pixels, self._final(Size(*pixels.shape[:2])))
-            pixels = _narrow(pixels, image.dtype)
+            bands = self._scaled(bands_of(pixels), image.dtype)
+            pixels = _gathered(bands)
         size = Size(*pixels.shape[:2])
         metadata, note = self._metadata(image, size, sample)
         return encode(pixels, metadata, self._options(image.format), key=key), note
 
-    def write(self, bands: Bands, origin: Origin, *, sample: int, key: str, path: Path) -> str:
+    def write(self, bands: Bands, origin: Origin, *, sample: int, key: str, file: BinaryIO) -> str:
         """Write the file of a result that comes as bands: what :meth:`encode` makes of the whole.
 
         Args:
@@ -130,18 +144,22 @@ class JobCodec:
             origin: The source.
             sample: Number of the result.
             key: Named in errors.
-            path: The file.
+            file: Empty, open to be written and read.
 
         Returns:
             What of the metadata is left out, for people; "" if nothing.
         """
         if self.is_deep:
-            scaled = rescale_bands(bands, self._final(bands.size))
-            rows = (_narrow(band, origin.dtype) for band in scaled.rows)
-            bands = replace(scaled, rows=rows, dtype=origin.dtype)
+            bands = self._scaled(bands, origin.dtype)
         metadata, note = self._metadata(origin, bands.size, sample)
-        encode_bands(bands, metadata, self._options(origin.format), key=key, path=path)
+        encode_bands(bands, metadata, self._options(origin.format), key=key, file=file)
         return note
+
+    def _scaled(self, bands: Bands, dtype: np.dtype[np.uint8 | np.uint16]) -> Bands:
+        """What was drawn in 16 bits, at the final size and the source's depth."""
+        scaled = rescale_bands(bands, self._final(bands.size))
+        rows = (_narrow(band, dtype) for band in scaled.rows)
+        return replace(scaled, rows=rows, dtype=dtype)
 
     def _final(self, drawn: Size) -> Size:
         """Size of the result of what was drawn at four times the source's size."""
@@ -180,8 +198,19 @@ def left_out(info: ImageInfo) -> str:
     return f"the first of {info.frames} images in the file" if info.frames > 1 else ""
 
 
+def _gathered(bands: Bands) -> Pixels:
+    """All bands in one array; no second one is needed for them on the way."""
+    pixels = np.empty((bands.size.height, bands.size.width, bands.num_bands), bands.dtype)
+    top = 0
+    for band in bands.rows:
+        pixels[top : top + len(band)] = band
+        top += len(band)
+    return pixels
+
+
 def _narrow(pixels: Pixels, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
     """16-bit levels at the source's depth, rounded to the nearest."""
     if dtype == np.uint16:
         return pixels
-    return ((pixels.astype(np.uint32) + _WIDEN // 2) // _WIDEN).astype(np.uint8)
+    quotient, rest = np.divmod(pixels, np.uint16(_WIDEN))
+    return (quotient + (rest > _WIDEN // 2)).astype(np.uint8)

@@ -36,6 +36,12 @@ class CopyCodec:
 
     is_deep = False
 
+    def result_bytes(
+        self, drawn_px: int, num_bands: int, dtype: np.dtype[np.uint8 | np.uint16]
+    ) -> int:
+        """One pixel's, whatever the file."""
+        return drawn_px * num_bands * dtype.itemsize
+
     def peek(self, data: ByteSource, *, key: str) -> ImageInfo:
         """One pixel, whatever the bytes are."""
         del data
@@ -59,9 +65,9 @@ class CopyEngine:
     limits = None
     scale = 1
 
-    def parts(self, size: Size, task: Task) -> tuple[Part, ...]:
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]:
         """The whole."""
-        del task
+        del task, pixel_bytes
         side = max(size.height, size.width)
         grid = plan_grid(size, tile=side, halo=0, overlap=0, multiple_of=1)
         return plan_parts(grid, size, max_px=size.pixels, max_band_px=size.pixels)

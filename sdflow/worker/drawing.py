@@ -36,7 +36,7 @@ class Engine(Protocol):
     def scale(self) -> int:
         """HR pixels per LR pixel along an axis."""
 
-    def parts(self, size: Size, task: Task) -> tuple[Part, ...]:
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]:
         """Cut a source into parts whose results are those of the whole, bit for bit."""
 
     def draw(

@@ -106,7 +106,7 @@ class TiledEngine:
         """LR pixels that are worth computing together."""
         return self._runner.limits.batch_px
 
-    def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]:
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]:
         """Cut a source that is too large for memory into parts that are drawn apart.
 
         The result of every part is, bit for bit, what it is in the result of the whole source.
@@ -114,9 +114,9 @@ class TiledEngine:
         Args:
             size: Of the source, in its own pixels.
             task: Direction.
-            max_px: Most LR pixels of a part, if more than one tile; None chooses.
+            pixel_bytes: Of a pixel; deeper ones make smaller parts.
         """
-        return self._planner.parts(size, task, max_px=max_px)
+        return self._planner.parts(size, task, pixel_bytes=pixel_bytes)
 
     def upscale(
         self, image: NDArray[Any], *, key: str, seed: int = 0, tau: float = 0.8, sample: int = 0

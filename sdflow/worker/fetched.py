@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from sdflow.worker.photo import Within
 
 
+def weight_px(num_bytes: int) -> int:
+    """Memory in pixels of 8-bit RGB, at least one: what budgets and limits are counted in."""
+    return max(1, -(-num_bytes // 3))
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Fetched:
     """A source, or a window of one, that is ready to be drawn from.
@@ -37,8 +42,13 @@ class Fetched:
 
     @property
     def num_pixels(self) -> int:
-        """That are held in memory."""
+        """Height times width."""
         return int(self.pixels.shape[0] * self.pixels.shape[1])
+
+    @property
+    def weight_px(self) -> int:
+        """What the pixels weigh in memory."""
+        return weight_px(self.pixels.nbytes)
 
 
 @dataclass(frozen=True, slots=True)

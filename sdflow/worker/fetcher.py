@@ -9,10 +9,12 @@ from sdflow.errors import TooLargeError
 from sdflow.storage.ranged import RangedObject
 from sdflow.storage.store import ObjectInfo
 from sdflow.work.shard import ASSEMBLY
-from sdflow.worker.fetched import Chore
+from sdflow.worker.fetched import Chore, weight_px
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
 
     from sdflow.images.formats import ByteSource, ImageInfo, Pixels
     from sdflow.storage.store import Store
@@ -40,6 +42,11 @@ class Codec(Protocol):
     def is_deep(self) -> bool:
         """Whether results are to be drawn in 16 bits."""
 
+    def result_bytes(
+        self, drawn_px: int, num_bands: int, dtype: np.dtype[np.uint8 | np.uint16]
+    ) -> int:
+        """Memory that a result takes."""
+
     def peek(self, data: ByteSource, *, key: str) -> ImageInfo:
         """What the header says."""
 
@@ -60,7 +67,7 @@ class Giants(Protocol):
         """Divide an image, or put one together."""
 
     def window_px(self, item: WorkItem) -> int:
-        """Pixels that fetching a part brings."""
+        """What the window weighs that fetching a part brings."""
 
     def fetch(self, item: WorkItem) -> Fetched:
         """What a part is drawn from."""
@@ -96,15 +103,21 @@ class Fetcher:
         giants = self._giants
         if item.part == ASSEMBLY:
             return Chore()
-        if item.part is not None and giants is not None:
+        if item.part is not None:
+            if giants is None:
+                raise ValueError(f"{item.name!r} is a part of an image, and there are none here")
             return self._admitted(giants.window_px(item), partial(giants.fetch, item))
         data = self._open(item)
         info = self._codec.peek(data, key=item.key)
         self._check(item, info)
         if giants is not None and giants.takes(info):
             return Chore()
+        weight = weight_px(info.decoded_bytes)
+        return self._admitted(weight, partial(self._decode, data, item.key))
+
+    def _decode(self, data: ByteSource, key: str) -> Fetched:
         whole = data if isinstance(data, bytes) else data[0 : len(data)]
-        return self._admitted(info.num_pixels, partial(self._codec.decode, whole, key=item.key))
+        return self._codec.decode(whole, key=key)
 
     def _open(self, item: WorkItem) -> ByteSource:
         if item.size_bytes > _LARGE_BYTES:
@@ -112,7 +125,7 @@ class Fetcher:
         return self._source.get(item.key, if_match=item.etag)
 
     def _check(self, item: WorkItem, info: ImageInfo) -> None:
-        most = _MAX_BYTES_PER_PIXEL * info.num_pixels + _MAX_METADATA_BYTES
+        most = _MAX_BYTES_PER_PIXEL * info.num_pixels * info.frames + _MAX_METADATA_BYTES
         if item.size_bytes > most:
             raise TooLargeError(
                 f"{item.key} has {item.size_bytes} bytes, more than {info.width} x {info.height} "
@@ -127,6 +140,5 @@ class Fetcher:
         except BaseException:
             self._budget.release(pixels)
             raise
-        if image.num_pixels != pixels:
-            self._budget.release(pixels - image.num_pixels)
+        self._budget.release(pixels - image.weight_px)  # a header may tell less than the truth
         return image

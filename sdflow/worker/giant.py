@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -51,6 +52,12 @@ class Giant:
     def size(self) -> Size:
         """Size of what is drawn."""
         return drawn_size(self.record.size, self.task, self.scale)
+
+    @cached_property
+    def layout(self) -> str:
+        """A name for where its parts lie: another version may cut in another way."""
+        places = repr([(part.core, self.window(part)) for part in self.parts])
+        return hashlib.sha256(places.encode()).hexdigest()[:16]
 
     @property
     def dtype(self) -> np.dtype[np.uint8 | np.uint16]:

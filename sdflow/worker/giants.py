@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import closing
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,10 @@ from sdflow.work.names import parts_prefix, result_key
 from sdflow.work.shard import ASSEMBLY
 from sdflow.worker.assembler import Assembler
 from sdflow.worker.codec import left_out
-from sdflow.worker.fetched import Fetched
+from sdflow.worker.fetched import Fetched, weight_px
 from sdflow.worker.giant import Giant, drawn_size
 from sdflow.worker.report import NOTHING, Parted, Totals
-from sdflow.worker.scratch import GiantRecord, Scratch
+from sdflow.worker.scratch import GiantRecord, Scratch, read_record
 from sdflow.worker.upload import Upload
 
 if TYPE_CHECKING:
@@ -68,14 +69,15 @@ class GiantWork:
 
     def takes(self, info: ImageInfo) -> bool:
         """Whether an image, or its result, is too large to be done at once."""
-        size = Size(info.height, info.width)
-        drawn = drawn_size(size, self._task, self._engine.scale)
-        return max(size.pixels, drawn.pixels) > self._codec.handling.giant_pixels
+        drawn = drawn_size(Size(info.height, info.width), self._task, self._engine.scale)
+        result_bytes = self._codec.result_bytes(drawn.pixels, info.bands, info.dtype)
+        most = max(info.decoded_bytes, result_bytes)
+        return weight_px(most) > self._codec.handling.giant_pixels
 
     def do(self, item: WorkItem, attempt: int) -> tuple[Parted | PartDone | NotDone, Totals]:
         """Divide an image, or put one together; raises what :meth:`divide` and ``Assembler`` do."""
         if item.part is None:
-            return self.divide(item), Totals(bytes_read=item.size_bytes)
+            return self.divide(item)
         giant, given = self._find(item), self._codec.parameters
         notes = dict.fromkeys(filter(None, (giant.record.note, *giant.scratch.notes())))
         upload = Upload(item, attempt, NOTHING, count=given.samples, note="; ".join(notes))
@@ -87,11 +89,11 @@ class GiantWork:
             upload.add_written(sample, output)
         return upload.ending(given)
 
-    def divide(self, item: WorkItem) -> Parted:
+    def divide(self, item: WorkItem) -> tuple[Parted, Totals]:
         """Divide an image, and have what its parts need in reach of every worker.
 
         Returns:
-            The parts that are not done yet, and the assembly.
+            The parts that are not done yet, and the assembly; what was read of the source.
 
         Raises:
             EncodeError: If the result could not be written; nothing is drawn in vain.
@@ -99,21 +101,24 @@ class GiantWork:
             DecodeError: If the file is damaged.
             StorageError: If reading or writing fails.
         """
-        scratch = self._scratch(item)
-        record = scratch.record()
-        giant = self._begin(item, scratch) if record is None else self._giant(scratch, record)
-        have, samples = scratch.parts(), range(self._codec.parameters.samples)
+        giant, totals = self._known_giant(item), NOTHING
+        if giant is None:
+            giant, totals = self._begin(item), Totals(bytes_read=item.size_bytes)
+        have, samples = giant.scratch.parts(), range(self._codec.parameters.samples)
         left = [
             (part.number, giant.core_px(part))
             for part in giant.parts
             if any((part.number, sample) not in have for sample in samples)
         ]
-        return Parted(item, (*left, (ASSEMBLY, giant.record.stored.pixels)))
+        whole_px = len(samples) * giant.record.stored.pixels
+        return Parted(item, (*left, (ASSEMBLY, whole_px))), totals
 
     def window_px(self, item: WorkItem) -> int:
-        """Pixels that :meth:`fetch` brings."""
+        """What the window weighs that :meth:`fetch` brings."""
         giant = self._find(item)
-        return giant.window(giant.parts[item.part or 0]).size.pixels
+        record = giant.record
+        pixels = giant.window(giant.parts[item.part or 0]).size.pixels
+        return weight_px(pixels * record.num_bands * record.dtype.itemsize)
 
     def fetch(self, item: WorkItem) -> Fetched:
         """The window of one part, upright."""
@@ -129,10 +134,10 @@ class GiantWork:
 
     def keep(self, item: WorkItem, sample: int, pixels: Pixels, *, note: str) -> Output:
         """Make the result of a part durable, with what had to be given up for it."""
-        scratch, number = self._scratch(item), item.part or 0
+        scratch = self._find(item).scratch
         if note:
-            scratch.put_note(number, note)
-        return Output(scratch.put_part(number, sample, pixels), "", pixels.nbytes)
+            scratch.put_note(note)
+        return Output(scratch.put_part(item.part or 0, sample, pixels), "", pixels.nbytes)
 
     def _find(self, item: WorkItem) -> Giant:
         """The image that a part belongs to."""
@@ -141,29 +146,35 @@ class GiantWork:
             known = self._known.get(prefix)
         if known is not None:
             return known
-        scratch = self._scratch(item)
-        record = scratch.record()
-        if record is None:
+        giant = self._known_giant(item)
+        if giant is None:
             raise NotFoundError(
                 f"the parts of {item.key} are gone from {self._target.url}: run the job again",
                 item=item.key,
             )
-        giant = self._giant(scratch, record)
         with self._lock:
             self._known[prefix] = giant
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return giant
 
-    def _scratch(self, item: WorkItem) -> Scratch:
-        return Scratch(self._target, parts_prefix(item, self._codec.parameters))
+    def _known_giant(self, item: WorkItem) -> Giant | None:
+        """What was begun of an image; None where nothing was, or it was divided in another way."""
+        record = read_record(self._target, parts_prefix(item, self._codec.parameters))
+        if record is None:
+            return None
+        giant = self._giant(item, record)
+        return giant if giant.layout == record.layout else None
 
-    def _giant(self, scratch: Scratch, record: GiantRecord) -> Giant:
-        parts = self._engine.parts(record.size, self._task)
+    def _giant(self, item: WorkItem, record: GiantRecord) -> Giant:
+        itemsize = 2 if self._codec.is_deep else record.dtype.itemsize
+        pixel_bytes = max(3, record.num_bands) * itemsize
+        parts = self._engine.parts(record.size, self._task, pixel_bytes=pixel_bytes)
+        prefix = parts_prefix(item, self._codec.parameters)
         scale, is_deep = self._engine.scale, self._codec.is_deep
-        return Giant(scratch, record, parts, self._task, scale, is_deep)
+        return Giant(Scratch(self._target, prefix), record, parts, self._task, scale, is_deep)
 
-    def _begin(self, item: WorkItem, scratch: Scratch) -> Giant:
+    def _begin(self, item: WorkItem) -> Giant:
         opened = self._open(item)
         with closing(opened.reader):
             info = opened.info
@@ -175,13 +186,14 @@ class GiantWork:
                 )
             has_windows = not opened.reader.is_random
             record = GiantRecord.of(opened, note=left_out(info), has_windows=has_windows)
-            giant = self._giant(scratch, record)
+            giant = self._giant(item, record)
+            giant.scratch.clear()  # of what was divided in another way
             self._codec.check(giant.drawn(()), record, key=item.key)
             if has_windows:
                 windows = {part.number: giant.window(part) for part in giant.parts}
                 for number, pixels in cut_windows(opened.reader, info, windows):
-                    scratch.put_window(number, pixels)
-        scratch.put_record(record)
+                    giant.scratch.put_window(number, pixels)
+        giant.scratch.put_record(replace(record, layout=giant.layout))
         return giant
 
     def _open(self, item: WorkItem) -> OpenedImage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from sdflow.errors import SdflowError
@@ -12,7 +13,7 @@ from sdflow.work.names import result_key
 from sdflow.work.shard import WorkItem
 from sdflow.worker.budget import PixelBudget
 from sdflow.worker.drawing import Drawer, Engine
-from sdflow.worker.fetched import Chore, Fetched
+from sdflow.worker.fetched import Chore, Fetched, weight_px
 from sdflow.worker.fetcher import Fetcher
 from sdflow.worker.held import HeldShard
 from sdflow.worker.photo import Drawing, Photo
@@ -76,8 +77,7 @@ class Pipeline:
         self._fetcher = Fetcher(source, codec, self._decoded_px, giants)
         self._fetchers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="fetch")
         self._writers = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="write")
-        # One at a time: each holds bands of an image of any width.
-        self._chores = ThreadPoolExecutor(1, thread_name_prefix="chore")
+        self._chores = Lock()  # one at a time: each holds bands of an image of any width
 
     @property
     def limits(self) -> Limits | None:
@@ -88,7 +88,6 @@ class Pipeline:
         """Stop the threads."""
         self._fetchers.shutdown()
         self._writers.shutdown()
-        self._chores.shutdown()
 
     def hold(self, lease: int, shard: Shard) -> _Held:
         """Begin to fetch a shard's images; :meth:`work` does the rest."""
@@ -121,13 +120,13 @@ class Pipeline:
         def is_enough(ready: _Ready) -> bool:
             nonlocal limit
             limit -= ready.num_pixels if isinstance(ready, Fetched) else 0
-            return limit <= 0
+            return limit <= 0 or isinstance(ready, Chore)  # which others may take while it waits
 
         return held.take(is_enough)
 
     def _discard(self, ready: _Ready) -> None:
         if isinstance(ready, Fetched):
-            self._decoded_px.release(ready.num_pixels)
+            self._decoded_px.release(ready.weight_px)
 
     def _caught(
         self,
@@ -149,17 +148,30 @@ class Pipeline:
     def _compute(
         self, taken: list[_Source], held: _Held, emit: _Emit, writes: list[Future[None]]
     ) -> None:
-        """Draw a few samples at a time of all images, and send them off."""
-        left: list[tuple[WorkItem, Fetched]] = []
+        """Draw what can be drawn, then do what needs no drawing."""
+        drawable: list[tuple[WorkItem, Fetched]] = []
+        chores: list[WorkItem] = []
         for item, ready in taken:
             if isinstance(ready, Fetched):
-                left.append((item, ready))
+                drawable.append((item, ready))
             elif isinstance(ready, Chore):
-                writes.append(self._chores.submit(self._do_chore, item, held, emit))
+                chores.append(item)
             else:
                 emit(Ending(held.lease, item.name, ready))
         taken.clear()
-        pixels_in = sum(image.num_pixels for _, image in left)
+        self._draw_all(drawable, held, emit, writes)
+        for item in chores:
+            self._do_chore(item, held, emit)
+
+    def _draw_all(
+        self,
+        left: list[tuple[WorkItem, Fetched]],
+        held: _Held,
+        emit: _Emit,
+        writes: list[Future[None]],
+    ) -> None:
+        """Draw a few samples at a time of all images, and send them off."""
+        held_px = sum(image.weight_px for _, image in left)
         count = self._parameters.samples
         uploads = {item.name: self._upload(item, image, held.attempt) for item, image in left}
         px_out = sum(self._px_out(item, image) for item, image in left)
@@ -175,7 +187,7 @@ class Pipeline:
                 left = [source for source in left if source[0].name in uploads]
         finally:
             left.clear()
-            self._decoded_px.release(pixels_in)
+            self._decoded_px.release(held_px)
 
     def _upload(self, item: WorkItem, image: Fetched, attempt: int) -> Upload:
         pixels, size_bytes = image.num_pixels, item.size_bytes
@@ -189,7 +201,8 @@ class Pipeline:
         giants = self._giants
         if giants is None:
             raise ValueError(f"{item.name!r} is a part of an image, and there are none here")
-        result = self._caught(item, held.attempt, giants.do, item, held.attempt)
+        with self._chores:
+            result = self._caught(item, held.attempt, giants.do, item, held.attempt)
         outcome, totals = result if isinstance(result, tuple) else (result, NOTHING)
         emit(Ending(held.lease, item.name, outcome, totals))
 
@@ -224,8 +237,11 @@ class Pipeline:
             self._finished_px.release(sum(reserved))  # of images that no writer will release
 
     def _px_out(self, item: WorkItem, image: Fetched) -> int:
-        pixels_in = image.num_pixels if item.part is None else item.pixels
-        return 16 * pixels_in if self._parameters.task == "upscale" else pixels_in // 16
+        """What one result weighs."""
+        source_px = image.num_pixels if item.part is None else item.pixels
+        drawn_px = 16 * source_px if self._parameters.task == "upscale" else source_px // 16
+        num_bands = image.pixels.shape[2]
+        return weight_px(self._codec.result_bytes(drawn_px, num_bands, image.dtype))
 
     def _send(
         self,

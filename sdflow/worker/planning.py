@@ -77,9 +77,10 @@ class Planner:
         grid = photo.within.part.grid if photo.within else self._grid(photo.size, task)
         return Plan(grid, photo.result(task))
 
-    def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]:
-        """The parts of a source of ``size``, of at most ``max_px`` LR pixels or one tile."""
-        return image_parts(self._grid(size, task), lr_size(size, task), task, max_px=max_px)
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]:
+        """The parts of a source of ``size``, of pixels of so many bytes."""
+        grid = self._grid(size, task)
+        return image_parts(grid, lr_size(size, task), task, pixel_bytes=pixel_bytes)
 
     def pieces(self, task: Task, window: Size, tile: int) -> Grid:
         """Plan smaller tiles inside a window that did not fit; its rim is halo already."""
@@ -119,19 +120,17 @@ class Planner:
         return calibration.of(task).halo
 
 
-def image_parts(
-    grid: Grid, size: Size, task: Task, *, max_px: int | None = None
-) -> tuple[Part, ...]:
+def image_parts(grid: Grid, size: Size, task: Task, *, pixel_bytes: int) -> tuple[Part, ...]:
     """Cut a grid into parts of the size that suits a direction.
 
     Args:
         grid: The tiles of the whole image.
         size: Of the image on the LR grid.
         task: Direction.
-        max_px: Most LR pixels of a part, or one tile; None chooses.
+        pixel_bytes: Of a source pixel; deeper ones make smaller parts.
     """
-    limit = PART_PX[task] if max_px is None else max_px
-    return plan_parts(grid, size, max_px=limit, max_band_px=BAND_PX[task])
+    max_px, max_band_px = (3 * most[task] // pixel_bytes for most in (PART_PX, BAND_PX))
+    return plan_parts(grid, size, max_px=max_px, max_band_px=max_band_px)
 
 
 def _check(pixels: NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ parts are bare samples, row by row, so that rows of them can be read by ranges.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from base64 import b64decode, b64encode
@@ -43,6 +44,7 @@ class GiantRecord:
         metadata: Of the source.
         note: What of the source is left out, for people.
         has_windows: Whether its windows lie beside the record; else they are read from the source.
+        layout: A name for where its parts lie.
     """
 
     stored: Size
@@ -53,6 +55,7 @@ class GiantRecord:
     metadata: Metadata
     note: str
     has_windows: bool
+    layout: str = ""
 
     @classmethod
     def of(cls, opened: OpenedImage, *, note: str, has_windows: bool) -> GiantRecord:
@@ -100,6 +103,25 @@ class GiantRecord:
         return cls(**given)
 
 
+def read_record(target: Store, prefix: str) -> GiantRecord | None:
+    """An image's record; None where nothing is known of it yet.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    key = prefix + _RECORD
+    try:
+        return GiantRecord.decode(target.get(key))
+    except NotFoundError:
+        return None
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{key} was changed by hand or by another version: remove it, and the image is begun "
+            "anew",
+            item=key,
+        ) from error
+
+
 class Scratch:
     """The parts of one image in the destination.
 
@@ -111,24 +133,6 @@ class Scratch:
     def __init__(self, target: Store, prefix: str) -> None:
         self._target = target
         self._prefix = prefix
-
-    def record(self) -> GiantRecord | None:
-        """The image's record; None where nothing is known of it yet.
-
-        Raises:
-            StorageError: If it cannot be read.
-        """
-        key = self._prefix + _RECORD
-        try:
-            return GiantRecord.decode(self._target.get(key))
-        except NotFoundError:
-            return None
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(
-                f"{key} was changed by hand or by another version: remove it, and the image is "
-                "begun anew",
-                item=key,
-            ) from error
 
     def put_record(self, record: GiantRecord) -> None:
         """Keep the record; whatever windows there are to be are there by now."""
@@ -150,12 +154,17 @@ class Scratch:
         self._target.put(key, pixels.tobytes())
         return key
 
-    def put_note(self, number: int, note: str) -> None:
-        """Keep what had to be given up for a part."""
-        self._target.put(f"{self._prefix}note-{number:05d}", note.encode())
+    def clear(self) -> None:
+        """Remove everything."""
+        self._target.delete_many([info.key for info in self._target.list(self._prefix)])
+
+    def put_note(self, note: str) -> None:
+        """Keep what had to be given up for a part; the same is kept once."""
+        name = hashlib.sha256(note.encode()).hexdigest()[:16]
+        self._target.put(f"{self._prefix}note-{name}", note.encode())
 
     def notes(self) -> list[str]:
-        """What :meth:`put_note` has kept, of all parts."""
+        """What :meth:`put_note` has kept."""
         listed = self._target.list(f"{self._prefix}note-")
         return [self._target.get(info.key).decode() for info in listed]
 

@@ -27,12 +27,15 @@ _IMAGE = item("g", 1000)
 _LISTED: list[tuple[Event, float]] = [(ShardPlanned(Shard((_IMAGE,))), 0.0), (ListingEnded(), 0.0)]
 
 
-def _part(number: int, pixels: int = 100) -> WorkItem:
+_PX = 10**7  # of a part: a shard of its own while no pace is known
+
+
+def _part(number: int, pixels: int = _PX) -> WorkItem:
     return replace(_IMAGE, part=number, pixels=pixels)
 
 
 def _parted(lease: int, *numbers: int) -> tuple[Ending, ...]:
-    parts = tuple((number, 1000 if number == ASSEMBLY else 100) for number in numbers)
+    parts = tuple((number, 1000 if number == ASSEMBLY else _PX) for number in numbers)
     return (Ending(lease, "g", Parted(_IMAGE, parts)),)
 
 
@@ -77,6 +80,48 @@ def test_parts_are_shards_and_the_assembly_follows_the_last_of_them() -> None:
         RemoveParts(_part(ASSEMBLY, 1000)),
     ]
     assert scheduler.is_finished
+
+
+def test_small_parts_share_shards() -> None:
+    scheduler = Scheduler()
+    play(scheduler, [(WorkerJoined("a"), 0.0), *_LISTED])
+    parts = (*((number, _PX // 5) for number in range(9)), (ASSEMBLY, 1000))
+    begun = (Ending(1, "g", Parted(_IMAGE, parts)),)
+    found = starts(play(scheduler, [(Progressed("a", begun), 1.0)]))
+    assert [[item.part for item in start.shard.items] for start in found] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+    ]
+
+
+def test_parts_go_before_images_that_have_not_been_begun_whatever_their_size() -> None:
+    scheduler = Scheduler()
+    large = Shard((item("h", 10**9),))
+    script = [(WorkerJoined("a"), 0.0), *_LISTED[:1], (ShardPlanned(shard("x")), 0.0)]
+    play(scheduler, [*script, (ShardPlanned(large), 0.0), (ListingEnded(), 0.0)])
+    (start,) = starts(play(scheduler, [(Progressed("a", _parted(1, 0, ASSEMBLY)), 1.0)]))
+    assert start.shard == Shard((_part(0),))
+
+
+def test_parts_of_an_image_that_a_later_run_tries_again_are_kept() -> None:
+    scheduler = _begun()
+    line = LedgerLine("g", "v1", "p", "failed", "now", error="storage.denied")
+    commands = play(scheduler, [(Progressed("a", (Ending(3, _part(1).name, line),)), 2.0)])
+    assert not any(isinstance(command, RemoveParts) for command in commands)
+    play(scheduler, [(Progressed("a", _part_done(2, 0)), 3.0)])
+    assert scheduler.is_finished
+
+
+def test_assembly_gets_no_second_worker_and_says_nothing_of_the_pace() -> None:
+    scheduler = Scheduler(max_workers=2)
+    play(scheduler, [(WorkerJoined("a"), 0.0), (WorkerJoined("b"), 0.0), *_LISTED])
+    play(scheduler, [(Progressed("a", _parted(1, 0, ASSEMBLY)), 1.0)])
+    play(scheduler, [(Progressed("a", _part_done(2, 0)), 2.0)])
+    pace = scheduler.pace.px_per_s
+    commands = play(scheduler, idle_time(2.0, 500.0, "a", "b"))
+    assert starts(commands) == []
+    play(scheduler, [(Progressed("a", _line(3, ASSEMBLY, "done")), 501.0)])
+    assert scheduler.pace.px_per_s == pace
 
 
 def test_image_whose_parts_are_all_durable_is_put_together_at_once() -> None:

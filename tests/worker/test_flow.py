@@ -96,7 +96,7 @@ def test_fetching_waits_for_the_engine_and_the_engine_has_one_caller() -> None:
         key, data = f"{index}.png", image_bytes("L", (100, 100), "PNG", seed=index)
         items.append(WorkItem(key, source.put(key, data), len(data)))
     watcher = _Watcher(source)
-    pipeline = Pipeline(source, target, watcher, _codec(), budget_px=20_000)
+    pipeline = Pipeline(source, target, watcher, _codec(), budget_px=20_000 // 3)
     with ThreadPoolExecutor(2) as threads:  # two shards at once, as in an actor
         shards = [Shard(tuple(items[:30])), Shard(tuple(items[30:]))]
         reports = list(threads.map(lambda shard: run(pipeline, shard), shards))

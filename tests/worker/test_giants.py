@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sdflow.worker.report import Ending
 
 _SIZE = (190, 230)
+_SMALLER = 9  # times by two
 
 
 class _SmallParts(BicubicEngine):
@@ -52,8 +53,8 @@ class _SmallParts(BicubicEngine):
             assert isinstance(drawn, Drawn)
             yield index, replace(drawn, note=self.note)
 
-    def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]:
-        return super().parts(size, task, max_px=max_px or (4000 if task == "upscale" else 300))
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]:
+        return super().parts(size, task, pixel_bytes=pixel_bytes << _SMALLER)
 
 
 @dataclass

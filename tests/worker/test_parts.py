@@ -31,7 +31,7 @@ _TINY_BLENDING = TiledEngine(seeded_model(TINY), tile=16, halo=2, overlap=4)
 
 
 class PartingEngine(Protocol):
-    def parts(self, size: Size, task: Task, *, max_px: int | None = None) -> tuple[Part, ...]: ...
+    def parts(self, size: Size, task: Task, *, pixel_bytes: int = 3) -> tuple[Part, ...]: ...
 
 
 def cut(
@@ -39,7 +39,10 @@ def cut(
 ) -> list[Photo]:
     """The parts of an image, each with a copy of its window and nothing else."""
     size = Size(*pixels.shape[:2])
-    withins = [Within(size, part) for part in engine.parts(size, task, max_px=max_px)]
+    withins = [
+        Within(size, part)
+        for part in engine.parts(size, task, pixel_bytes=3 * PART_PX[task] // max_px)
+    ]
     return [
         Photo(key, pixels[within.source(task, scale).slices].copy(), within) for within in withins
     ]
