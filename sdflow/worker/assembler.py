@@ -8,7 +8,7 @@ from itertools import groupby
 from os import SEEK_END
 from pathlib import Path
 from tempfile import NamedTemporaryFile, gettempdir
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -57,8 +57,9 @@ class Assembler:
             EncodeError: If the format cannot hold it.
             StorageError: If a part cannot be read, the result not be written, or the disk is full.
         """
-        with NamedTemporaryFile(prefix="sdflow-", delete=False) as file:
-            Path(file.name).unlink()  # at once, so that the file never outlives the process
+        with NamedTemporaryFile(prefix="sdflow-", delete=False) as named:
+            file = cast("BinaryIO", named)
+            Path(named.name).unlink()  # at once, so that the file never outlives the process
             try:
                 bands = giant.drawn(_rows(giant, sample))
                 note = self._codec.write(bands, giant.record, sample=sample, key=key, file=file)

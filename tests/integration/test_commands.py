@@ -228,3 +228,20 @@ def test_what_killed_runs_have_left_is_removed_when_asked(command: Command, tmp_
     left = {key: etag for key, etag in _versions(target).items() if key in before}
     assert left == before
     assert list(target.list(keys.SCRATCH_PREFIX)) == []
+
+
+def test_parts_of_an_interrupted_job_outlast_runs_that_do_not_list_their_image(
+    command: Command, tmp_path: Path
+) -> None:
+    source, target = LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out")
+    _fill(source, {**photos(2, side=8), "bad.jpg": b"no picture"})
+    given = ("upscale", source.url, target.url, "--weights", "bicubic")
+    part = f"{keys.scratch_prefix('image')}part-00000.s0"
+    target.put(part, b"pixels")
+    assert command(*given)[0] == 3
+    assert command("retry", target.url)[0] == 3
+    source.delete("bad.jpg")
+    assert command(*given, "--include", "*000*")[0] == 0
+    assert target.get(part) == b"pixels"
+    assert command(*given)[0] == 0
+    assert list(target.list(keys.SCRATCH_PREFIX)) == []

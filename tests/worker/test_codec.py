@@ -108,6 +108,14 @@ def test_animation_is_refused_unless_its_first_frame_is_wanted() -> None:
     assert (image.pixels[..., 0] == 200).all()
 
 
+def test_first_page_of_many_is_taken_and_noted() -> None:
+    bench, data = Bench(), BytesIO()
+    pages = [Image.new("RGB", (90, 90), (level, 0, 0)) for level in range(40)]
+    pages[0].save(data, "TIFF", save_all=True, append_images=pages[1:])
+    report = bench.run(bench.put("a.tif", data.getvalue()), parameters=PARAMETERS)
+    assert report.done["a.tif"].note == "the first of 40 images in the file"
+
+
 def test_bomb_is_refused_by_its_header() -> None:
     data = image_bytes("L", (101, 100), "PNG")
     with pytest.raises(TooLargeError, match="--max-pixels"):

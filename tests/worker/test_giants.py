@@ -23,7 +23,7 @@ from sdflow.worker.codec import JobCodec
 from sdflow.worker.giants import GiantWork
 from sdflow.worker.photo import Drawn
 from sdflow.worker.pipeline import Pipeline
-from sdflow.worker.report import PartDone, Parted
+from sdflow.worker.report import Ending, PartDone, Parted
 from tests.worker.bench import PARAMETERS
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sdflow.tiling.parts import Part
     from sdflow.work.parameters import PixelParameters, Task
     from sdflow.worker.photo import Drawing, Photo
-    from sdflow.worker.report import Ending
 
 _SIZE = (190, 230)
 _SMALLER = 9  # times by two
@@ -73,10 +72,7 @@ class _Job:
 
     def run(self, item: WorkItem) -> Ending:
         """Do one item, on a worker of its own."""
-        engine, codec = _SmallParts(), JobCodec(self.parameters, self.handling)
-        giants = GiantWork(self.source, self.target, engine, codec)
-        pipeline = Pipeline(self.source, self.target, engine, codec, giants=giants)
-        endings: list[Ending] = []
+        pipeline, endings = self.pipeline(), list[Ending]()
         try:
             pipeline.work(pipeline.hold(1, Shard((item,))), endings.append)
         finally:
@@ -84,6 +80,11 @@ class _Job:
         (ending,) = endings
         self.runs.append(item.name)
         return ending
+
+    def pipeline(self) -> Pipeline:
+        engine, codec = _SmallParts(), JobCodec(self.parameters, self.handling)
+        giants = GiantWork(self.source, self.target, engine, codec)
+        return Pipeline(self.source, self.target, engine, codec, giants=giants)
 
     def divide(self, item: WorkItem) -> list[WorkItem]:
         """The parts that are left, the assembly last."""
@@ -220,6 +221,57 @@ def test_what_was_given_up_for_a_part_is_on_the_line_of_the_image(
     line = job.run(assembly).outcome
     assert isinstance(line, LedgerLine)
     assert line.note == "the first of 2 images in the file; tiles were smaller"
+
+
+@pytest.mark.parametrize(
+    ("key", "outscale", "weight"),
+    [
+        ("photo.jpg", 4.0, 16),
+        ("grey.jpg", 4.0, 16),  # three channels are drawn
+        ("photo.jpg", 2.0, 32),  # in 16 bits, because it is resampled
+        ("photo.jpg", 8.0, 64),
+        ("strips.tif", 4.0, 32),
+        ("deep.png", 4.0, 16 * 8 / 3),
+    ],
+)
+def test_images_are_as_large_as_the_memory_they_take(
+    key: str, outscale: float, weight: float
+) -> None:
+    limit = int(_SIZE[0] * _SIZE[1] * weight)
+    for giant_pixels, is_parted in ((limit - 2, True), (limit + 2, False)):
+        job = _Job(_with(outscale=outscale), Handling(giant_pixels=giant_pixels))
+        outcome = job.run(job.put(key, _SOURCES[key]())).outcome
+        assert isinstance(outcome, Parted) is is_parted
+
+
+def test_parts_that_were_cut_in_another_way_are_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = _Job(PARAMETERS, Handling(giant_pixels=1000))
+    item = job.put("a.jpg", _SOURCES["photo.jpg"]())
+    for part in job.divide(item)[:3]:
+        job.run(part)
+    monkeypatch.setattr("tests.worker.test_giants._SMALLER", 8)
+    assert job.finish(item).status == "done"
+    whole = _Job(PARAMETERS, Handling())
+    whole.run(whole.put("a.jpg", _SOURCES["photo.jpg"]()))
+    assert job.target.get("a.jpg") == whole.target.get("a.jpg")
+
+
+def test_giants_that_wait_can_be_handed_back() -> None:
+    job = _Job(PARAMETERS, Handling(giant_pixels=1000))
+    items = tuple(job.put(f"{n}.jpg", _SOURCES["photo.jpg"]()) for n in range(5))
+    pipeline, endings = job.pipeline(), list[Ending]()
+    held = pipeline.hold(1, Shard(items))
+
+    def emit(ending: Ending) -> None:
+        endings.append(ending)
+        if len(endings) == 1:
+            assert len(held.give_back(5)) == 4
+
+    pipeline.work(held, emit)
+    pipeline.close()
+    assert len(endings) == 1
 
 
 def test_other_versions_have_other_parts() -> None:
