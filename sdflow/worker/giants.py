@@ -159,12 +159,18 @@ class GiantWork:
         return giant
 
     def _known_giant(self, item: WorkItem) -> Giant | None:
-        """What was begun of an image; None where nothing was, or it was divided in another way."""
+        """What was begun of an image; None where nothing was.
+
+        What another version has cut in another way is of no use, and is removed.
+        """
         record = read_record(self._target, parts_prefix(item, self._codec.parameters))
         if record is None:
             return None
         giant = self._giant(item, record)
-        return giant if giant.layout == record.layout else None
+        if giant.layout == record.layout:
+            return giant
+        giant.scratch.clear()
+        return None
 
     def _giant(self, item: WorkItem, record: GiantRecord) -> Giant:
         itemsize = 2 if self._codec.is_deep else record.dtype.itemsize
@@ -187,7 +193,6 @@ class GiantWork:
             has_windows = not opened.reader.is_random
             record = GiantRecord.of(opened, note=left_out(info), has_windows=has_windows)
             giant = self._giant(item, record)
-            giant.scratch.clear()  # of what was divided in another way
             self._codec.check(giant.drawn(()), record, key=item.key)
             if has_windows:
                 windows = {part.number: giant.window(part) for part in giant.parts}

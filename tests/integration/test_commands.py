@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from PIL import Image
 
 from jobs.cli import main
 from sdflow.driver.tenure import hold_job
@@ -245,3 +247,21 @@ def test_parts_of_an_interrupted_job_outlast_runs_that_do_not_list_their_image(
     assert target.get(part) == b"pixels"
     assert command(*given)[0] == 0
     assert list(target.list(keys.SCRATCH_PREFIX)) == []
+
+
+def test_retry_takes_the_first_frame_of_animations_when_told(
+    command: Command, tmp_path: Path
+) -> None:
+    source, target = LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out")
+    frames = [Image.new("RGB", (6, 5), (level, 0, 0)) for level in (200, 100)]
+    animation = BytesIO()
+    frames[0].save(animation, "PNG", save_all=True, append_images=frames[1:])
+    _fill(source, {**photos(1, side=8), "moving.png": animation.getvalue()})
+    assert command("upscale", source.url, target.url, "--weights", "bicubic")[0] == 3
+    (letter,) = results(target).dead_letters
+    assert letter["error"] == "decode.unsupported"
+    assert "--first-frame" in letter["message"]
+    assert command("retry", target.url)[0] == 3
+    assert command("retry", target.url, "--first-frame")[0] == 0
+    shown = Image.open(BytesIO(target.get("moving.png")))
+    assert (shown.size, shown.getpixel((0, 0))) == ((24, 20), (200, 0, 0))
