@@ -24,6 +24,7 @@ import numpy as np
 
 from sdflow.errors import DecodeError, TooLargeError
 from sdflow.images.codec import decode
+from sdflow.telemetry import peak_rss_bytes
 
 from .encodings import ENCODINGS
 from .mutations import Damage
@@ -68,8 +69,8 @@ def serve(seed: int) -> None:
         data = damaged(seed, int(line), files)
         found = outcome(Ranged(data) if int(line) % 4 == 0 else data)
         seconds = time.perf_counter() - begin
-        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        answer({"outcome": found, "seconds": seconds, "resident_mb": resident})
+        resident_mb = peak_rss_bytes() >> 20
+        answer({"outcome": found, "seconds": seconds, "resident_mb": resident_mb})
 
 
 def answer(values: dict[str, str | float]) -> None:
