@@ -96,7 +96,7 @@ class WriteOptions:
 
     format: ImageFormat
     quality: int = 95
-    png_level: int = 2
+    png_level: int = 1
     pyramid: bool = False
 
 
@@ -110,6 +110,8 @@ class Metadata:
             as the file had it: its orientation and sizes are those of the stored pixels.
         xmp: XMP packet, UTF-8. JPEG's extended XMP (packets above 64 KB) is not read.
         iptc: IPTC-IIM records, without the Photoshop resource around them.
+        png_colour: What a PNG says of its colours beside a profile: name and content of its
+            ``cICP``, ``gAMA``, ``cHRM``, ``sRGB``, ``mDCV`` and ``cLLI`` chunks, in their order.
         dpi: Horizontal and vertical pixels per inch from the file's own density field. WebP has
             no such field; the resolution tags inside ``exif`` are separate and stay as they are.
     """
@@ -119,6 +121,7 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    png_colour: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

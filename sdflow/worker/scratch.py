@@ -85,6 +85,10 @@ class GiantRecord:
             name: b64encode(value).decode() for name, value in raw.items() if value is not None
         }
         given["metadata"]["dpi"] = self.metadata.dpi
+        given["metadata"]["png_colour"] = [
+            [name.decode("ascii"), b64encode(body).decode()]
+            for name, body in self.metadata.png_colour
+        ]
         given["stored"] = [self.stored.height, self.stored.width]
         given["dtype"] = self.dtype.name
         return json.dumps(given, indent=1).encode()
@@ -96,7 +100,13 @@ class GiantRecord:
         metadata = given["metadata"]
         raw = {name: b64decode(metadata[name]) for name in _RAW if name in metadata}
         dpi = metadata["dpi"]
-        given["metadata"] = Metadata(**raw, dpi=None if dpi is None else (dpi[0], dpi[1]))
+        given["metadata"] = Metadata(
+            **raw,
+            dpi=None if dpi is None else (dpi[0], dpi[1]),
+            png_colour=tuple(
+                (name.encode("ascii"), b64decode(body)) for name, body in metadata["png_colour"]
+            ),
+        )
         given["stored"] = Size(*given["stored"])
         given["dtype"] = np.dtype(given["dtype"])
         given["format"] = ImageFormat(given["format"])
