@@ -1,4 +1,7 @@
-"""How images are taken in and written, as far as no pixel of a result depends on it."""
+"""How images are taken in and written, as far as no pixel of a result depends on it.
+
+The bytes of PNG results do: their compression has a level, and giants are compressed as a stream.
+"""
 
 from __future__ import annotations
 

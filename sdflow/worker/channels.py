@@ -29,11 +29,14 @@ class Apart:
         photo: What the engine gets: RGB, visible colours continued into what is transparent.
         colour: RGB (H, W, 3) as it was; the same array where nothing is transparent.
         rest: The other channels.
+        restores_hidden: Whether colours under full transparency come back as they were. Not where
+            the result is resampled, or they would run into what is visible after all.
     """
 
     photo: Photo
     colour: Pixels
     rest: Rest
+    restores_hidden: bool
 
     def join(self, samples: Sequence[Pixels], task: Task, scale: int) -> list[Pixels]:
         """Bring back the source's kind of channels.
@@ -46,7 +49,7 @@ class Apart:
         if self.rest.alpha is None:
             return [join_channels(pixels, None, grey=self.rest.grey) for pixels in samples]
         alpha = _resized(self.rest.alpha, self.photo, task, scale)
-        if not alpha.all():
+        if self.restores_hidden and not alpha.all():
             rows, columns = _nearest(self.photo, task, scale)
             for pixels in samples:
                 restore_hidden(pixels, alpha, self.colour, rows, columns)
@@ -60,7 +63,8 @@ def take_apart(photo: Photo, task: Task, scale: int, *, deep: bool) -> Apart:
         photo: Whole or part.
         task: Direction.
         scale: HR pixels per LR pixel.
-        deep: Widen 8 bits to 16: the network sees the same numbers.
+        deep: Widen 8 bits to 16, because the result will be resampled: the network sees the same
+            numbers.
     """
     pixels = photo.pixels
     if deep and pixels.dtype == np.uint8:
@@ -69,7 +73,7 @@ def take_apart(photo: Photo, task: Task, scale: int, *, deep: bool) -> Apart:
     filled = colour
     if rest.alpha is not None:
         filled = fill_hidden(colour, rest.alpha, radius=MARGIN_PX * source_scale(task, scale))
-    return Apart(replace(photo, pixels=filled), colour, rest)
+    return Apart(replace(photo, pixels=filled), colour, rest, restores_hidden=not deep)
 
 
 def _resized(alpha: Pixels, photo: Photo, task: Task, scale: int) -> Pixels:

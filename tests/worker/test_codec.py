@@ -120,3 +120,21 @@ def test_bomb_is_refused_by_its_header() -> None:
     data = image_bytes("L", (101, 100), "PNG")
     with pytest.raises(TooLargeError, match="--max-pixels"):
         JobCodec(PARAMETERS, Handling(max_pixels=10_000)).decode(data, key="a.png")
+
+
+@pytest.mark.parametrize("outscale", [1.0, 2.0, 3.5, 6.0])
+def test_hidden_colours_do_not_run_into_visible_ones_when_resampled(outscale: float) -> None:
+    y, x = np.mgrid[0:40, 0:40]
+    disc = (y - 20) ** 2 + (x - 20) ** 2 < 12**2
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    pixels[...] = (0, 255, 0, 0)  # green that nobody sees
+    pixels[disc] = (200, 0, 0, 255)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    bench = Bench()
+    item = bench.put("a.png", buffer.getvalue())
+    bench.run(item, parameters=replace(PARAMETERS, outscale=outscale))
+    found = np.asarray(bench.result("a.png")).astype(int)
+    visible = found[found[..., 3] > 8]
+    assert len(visible) > 400 * outscale**2
+    assert np.abs(visible[:, :3] - (200, 0, 0)).max() <= 1
