@@ -59,6 +59,9 @@ class Giants:
         removed: list[Command] = []
         shards: list[Shard] = []
         for item, ending in settled:
+            if item.part is None and isinstance(ending.outcome, LedgerLine):
+                recorded.append(ending)  # almost all
+                continue
             if self.is_over(item):
                 continue
             recorded.append(ending)

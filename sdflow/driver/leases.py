@@ -11,6 +11,8 @@ from sdflow.work.shard import ASSEMBLY
 from sdflow.worker.report import PartDone, Retry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdflow.work.shard import Shard, WorkItem
     from sdflow.worker.report import Ending
 
@@ -136,6 +138,19 @@ class WorkerState:
     leases: dict[int, Lease] = field(default_factory=dict)
     is_draining: bool = False
 
+    def end(
+        self, endings: Sequence[Ending]
+    ) -> tuple[list[tuple[WorkItem, Ending]], dict[Lease, None]]:
+        """Take endings in; returns the items that are settled by them, and the leases touched."""
+        settled: list[tuple[WorkItem, Ending]] = []
+        touched: dict[Lease, None] = {}
+        for ending in endings:
+            if lease := self.leases.get(ending.lease):
+                touched[lease] = None
+                if item := lease.end(ending):
+                    settled.append((item, ending))
+        return settled, touched
+
     @property
     def remaining_px(self) -> int:
         """Estimated pixels it has yet to report."""
@@ -175,7 +190,7 @@ class Roster:
     def lease(self, worker: str, shard: Shard, clock: float) -> Lease:
         """Give a shard to a worker."""
         state, number = self.workers[worker], next(self._numbers)
-        remaining = {item.name: item for item in shard.items}
+        remaining = {item.key if item.part is None else item.name: item for item in shard.items}
         lease = Lease(number, worker, shard, clock, remaining, shard.pixels)
         if not state.leases:
             state.free_since = state.progressed = clock

@@ -131,9 +131,9 @@ class Scheduler:
         if state is None:
             return
         state.seen = self._clock
-        known = [(state.leases[e.lease], e) for e in endings if e.lease in state.leases]
-        ended = [(lease.end(ending), ending) for lease, ending in known]
-        settled = [(item, ending) for item, ending in ended if item is not None]
+        if not endings:
+            return
+        settled, touched = state.end(endings)
         if settled:
             self._outage.succeed(self._clock)
             target_px = self.pace.shard_px // _PART_SHARDS
@@ -141,7 +141,7 @@ class Scheduler:
                 self._waiting.add(shard)
         if any(ending.outcome is not None for ending in endings):
             state.progressed = self._clock
-        for lease in dict.fromkeys(lease for lease, _ in known):
+        for lease in touched:
             for part in in_parts(lease.returned, lease.helpers):
                 self._waiting.add(replace(lease.shard, items=part))
             lease.returned.clear()

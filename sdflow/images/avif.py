@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sdflow.images.formats import BrokenImageError, check_length, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from sdflow.images.formats import ByteSource
 
@@ -16,6 +16,10 @@ _BRANDS = frozenset({b"avif", b"avis"})
 _WAY_TO_THE_FRAMES = (b"trak", b"mdia", b"minf", b"stbl", b"stsz")
 _IN_FILE = 0  # construction method
 _MAX_BOXES = 4096
+_MAX_TABLE_BYTES = 1 << 20
+# Of ITU-T H.273: 2 is unspecified, 1 is BT.709 with sRGB's primaries, 6 is BT.601 with the curve
+# of BT.709, 13 is sRGB.
+_SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)
 
 
 class _Box(NamedTuple):
@@ -50,6 +54,48 @@ def count_frames(data: ByteSource) -> int:
         missing = "meta" if b"meta" not in names else "mdat"
         raise BrokenImageError(f"the file ends before its {missing} box", code="decode.truncated")
     return frames
+
+
+def colour_refusal(data: ByteSource) -> str | None:
+    """Why colours without a profile cannot be kept, or None; raises BrokenImageError.
+
+    Only ``colr`` boxes of the primary item are looked at.
+    """
+    for meta in _named(data, 0, len(data), b"meta"):
+        for box in _primary_properties(data, meta):
+            if box.name != b"colr" or data[box.body : box.body + 4] != b"nclx":
+                continue
+            kinds = struct.unpack(">HHH", take(data, box.body + 4, 6, "the colours"))
+            if kinds[0] not in _SRGB_PRIMARIES or kinds[1] not in _SRGB_TRANSFERS:
+                return (
+                    "colours of a wide or high dynamic range without a profile "
+                    f"(nclx {'/'.join(map(str, kinds))}); convert to sRGB or embed a profile first"
+                )
+    return None
+
+
+def _primary_properties(data: ByteSource, meta: _Box) -> Iterator[_Box]:
+    """The properties of the primary item (HEIF, ISO/IEC 23008-12, 9.3)."""
+    start = meta.body + 4
+    primary = [_table(data, box).primary() for box in _named(data, start, meta.end, b"pitm")]
+    for group in _named(data, start, meta.end, b"iprp"):
+        containers = list(_named(data, group.body, group.end, b"ipco"))
+        properties = [found for box in containers for found in _boxes(data, box.body, box.end)]
+        for box in _named(data, group.body, group.end, b"ipma"):
+            for index in dict.fromkeys(_table(data, box).associated(primary)):
+                if 0 < index <= len(properties):
+                    yield properties[index - 1]
+
+
+def _named(data: ByteSource, at: int, end: int, name: bytes) -> Iterator[_Box]:
+    return (box for box in _boxes(data, at, end) if box.name == name)
+
+
+def _table(data: ByteSource, box: _Box) -> _Numbers:
+    size = box.end - box.body
+    if size > _MAX_TABLE_BYTES:
+        raise BrokenImageError("a table of items larger than 1 MiB")
+    return _Numbers(take(data, box.body, size, "a table of items"))
 
 
 def _boxes(data: ByteSource, at: int, end: int) -> Iterator[_Box]:
@@ -125,3 +171,20 @@ class _Numbers:
             raise BrokenImageError("the list of items is cut short")
         self._at += size
         return int.from_bytes(self._data[self._at - size : self._at], "big")
+
+    def primary(self) -> int:
+        """The item that ``pitm`` names."""
+        version, _ = self.take(1), self.take(3)
+        return self.take(4 if version else 2)
+
+    def associated(self, items: Container[int]) -> list[int]:
+        """The numbers, from 1, of the properties that ``ipma`` gives to items."""
+        version, flags = self.take(1), self.take(3)
+        size = 2 if flags & 1 else 1
+        found = []
+        for _ in range(self.take(4)):
+            item = self.take(4 if version else 2)
+            indices = [self.take(size) for _ in range(self.take(1))]
+            # The highest bit says whether the property is essential.
+            found += [index & (1 << 8 * size - 1) - 1 for index in indices if item in items]
+        return found

@@ -1,8 +1,8 @@
 """Image bytes to pixels, with everything around the pixels, or a refusal; see ``encoding`` too.
 
-The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff``, ``avif``); libvips and
-imagecodecs decode what is left. What cannot be read as it is, is refused and says why; nothing is
-changed in silence. All functions may run in any number of threads.
+The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff_layout``, ``avif``); libvips
+and imagecodecs decode what is left. What cannot be read as it is, is refused and says why; damaged
+metadata are left out, with a note. All functions may run in any number of threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from sdflow.errors import DecodeError, OutOfMemoryError, TooLargeError
 from sdflow.geometry import Region
-from sdflow.images import avif, ifd, jpeg, png, tiff, tiff_layout, tiff_reader, vips_reader, webp
+from sdflow.images import avif, ifd, jpeg, png, tiff_layout, tiff_reader, vips_reader, webp
+from sdflow.images.exif import ORIENTATION
 from sdflow.images.formats import (
     FORMAT_BY_EXTENSION,
     IMAGE_EXTENSIONS,
@@ -32,6 +33,7 @@ from sdflow.images.formats import (
     format_of_key,
 )
 from sdflow.images.orientation import UPRIGHT, upright
+from sdflow.images.tiff_metadata import SIGNATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +54,7 @@ __all__ = [
 ]
 
 _ReadInfo: TypeAlias = "Callable[[ByteSource], ImageInfo]"
-_OpenPixels: TypeAlias = "Callable[[ByteSource, ImageInfo], tuple[Metadata, PixelReader]]"
+_OpenPixels: TypeAlias = "Callable[[ByteSource, ImageInfo], tuple[Metadata, PixelReader, str]]"
 _READERS: Mapping[ImageFormat, tuple[_ReadInfo, _OpenPixels]] = MappingProxyType(
     {
         ImageFormat.JPEG: (jpeg.read_info, vips_reader.open_jpeg),
@@ -63,7 +65,7 @@ _READERS: Mapping[ImageFormat, tuple[_ReadInfo, _OpenPixels]] = MappingProxyType
     }
 )
 _MAX_START_BYTES = 64
-_ORIENTATION, _LAST_ORIENTATION = 274, 8
+_LAST_ORIENTATION = 8
 
 
 def peek(data: ByteSource, *, key: str, first_frame: bool = False) -> ImageInfo:
@@ -121,13 +123,13 @@ def open_image(
         raise DecodeError(f"{key} cannot be read as it is: {info.refusal}", item=key)
     _, open_pixels = _READERS[info.format]
     try:
-        metadata, reader = open_pixels(data, info)
+        metadata, reader, note = open_pixels(data, info)
     except BrokenImageError as error:
         raise _decode_error(key, error) from error
     # The container of an AVIF turns the image; what its EXIF says of that is to be ignored.
     turned = info.format is ImageFormat.AVIF
     orientation = UPRIGHT if turned else _orientation(metadata.exif)
-    return OpenedImage(info, metadata, orientation, _KeyedReader(reader, key))
+    return OpenedImage(info, metadata, orientation, _KeyedReader(reader, key), note)
 
 
 def decode(
@@ -156,7 +158,7 @@ def decode(
             pixels = np.require(upright(stored, opened.orientation), requirements=["C", "W"])
         except MemoryError as error:
             raise _memory_error(key, error) from error
-    return DecodedImage(pixels, info.format, opened.metadata)
+    return DecodedImage(pixels, info.format, opened.metadata, opened.note)
 
 
 class _KeyedReader:
@@ -191,7 +193,7 @@ def _sniff(data: ByteSource, key: str) -> ImageFormat:
         return ImageFormat.PNG
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return ImageFormat.WEBP
-    if start.startswith(tiff.SIGNATURES):
+    if start.startswith(SIGNATURES):
         return ImageFormat.TIFF
     if avif.is_avif(start):
         return ImageFormat.AVIF
@@ -207,7 +209,7 @@ def _orientation(exif: bytes | None) -> int:
         return UPRIGHT
     with suppress(BrokenImageError):
         layout, first = ifd.read_start(exif)
-        entry = ifd.read_directory(exif + bytes(8), first, layout, only=(_ORIENTATION,))
+        entry = ifd.read_directory(exif + bytes(8), first, layout, only=(ORIENTATION,))
         values = [item.integers() for item in entry.entries.values()]
         if values and values[0] and UPRIGHT <= values[0][0] <= _LAST_ORIENTATION:
             return values[0][0]

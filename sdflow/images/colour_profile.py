@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
+from sdflow.images.vips import VipsError
+
 if TYPE_CHECKING:
     from typing import Final
 
 _PROFILE_FIELD = "icc-profile-data"
 SRGB: Final[bytes] = pyvips.Image.profile_load("srgb")
 """The profile of what ``cmyk_to_rgb`` returns."""
+DAMAGED_PROFILE: Final = "damaged ICC profile left out"
+"""The note for an image that is read without its profile."""
 
 
 def cmyk_to_rgb(image: pyvips.Image, icc: bytes | None) -> pyvips.Image:
@@ -35,3 +39,12 @@ def cmyk_to_rgb(image: pyvips.Image, icc: bytes | None) -> pyvips.Image:
         black_point_compensation=True,
         depth=8 if image.format == "uchar" else 16,
     )
+
+
+def usable(icc: bytes | None) -> bytes | None:
+    """The profile of inks, or None for one that is damaged so that nothing can be converted."""
+    try:
+        cmyk_to_rgb(pyvips.Image.black(1, 1, bands=4), icc)
+    except VipsError:
+        return None
+    return icc

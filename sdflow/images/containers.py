@@ -9,7 +9,6 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from sdflow.images.metadata import SEGMENT_BYTES
 from sdflow.images.png_writer import chunk
 
 if TYPE_CHECKING:
@@ -17,10 +16,14 @@ if TYPE_CHECKING:
     from sdflow.images.formats import Metadata
 
 HEAD_BYTES = 64  # as much of a JPEG or PNG as ``with_*_metadata`` wants to see; none is shorter
+SEGMENT_BYTES = 65_533  # of a JPEG's segment: the length field counts itself
+EXIF_PREFIX, XMP_PREFIX = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+ICC_PREFIX, PHOTOSHOP_PREFIX = b"ICC_PROFILE\0", b"Photoshop 3.0\0"
+ICC_PART_BYTES = SEGMENT_BYTES - len(ICC_PREFIX) - 2
+PHOTOSHOP_BYTES = len(PHOTOSHOP_PREFIX) + 13  # around IPTC: see ``photoshop``
 _IHDR_END, _PHYS_BYTES = 33, 21
 _METRES_PER_INCH = 0.0254
 _APP0, _APP1, _APP2, _APP13 = 0xE0, 0xE1, 0xE2, 0xED
-_ICC_PART_BYTES = SEGMENT_BYTES - 14
 _HAS_ICC, _HAS_ALPHA, _HAS_EXIF, _HAS_XMP = 0x20, 0x10, 0x08, 0x04
 _HEX_LINE = 72
 
@@ -36,15 +39,15 @@ def jpeg_with_metadata(head: bytes, metadata: Metadata) -> bytes:
     unit, x, y = (1, x, y) if x and y else (0, 1, 1)
     parts = [_segment(_APP0, b"JFIF\0" + struct.pack(">HBHHBB", 0x0102, unit, x, y, 0, 0))]
     if metadata.exif:
-        parts.append(_segment(_APP1, b"Exif\0\0" + metadata.exif))
+        parts.append(_segment(_APP1, EXIF_PREFIX + metadata.exif))
     if metadata.xmp:
-        parts.append(_segment(_APP1, b"http://ns.adobe.com/xap/1.0/\0" + metadata.xmp))
+        parts.append(_segment(_APP1, XMP_PREFIX + metadata.xmp))
     if metadata.iptc:
-        parts.append(_segment(_APP13, b"Photoshop 3.0\0" + photoshop(metadata.iptc)))
+        parts.append(_segment(_APP13, PHOTOSHOP_PREFIX + photoshop(metadata.iptc)))
     icc = metadata.icc or b""
-    cuts = [icc[at : at + _ICC_PART_BYTES] for at in range(0, len(icc), _ICC_PART_BYTES)]
+    cuts = [icc[at : at + ICC_PART_BYTES] for at in range(0, len(icc), ICC_PART_BYTES)]
     for number, part in enumerate(cuts, 1):
-        label = b"ICC_PROFILE\0" + bytes((number, len(cuts)))
+        label = ICC_PREFIX + bytes((number, len(cuts)))
         parts.append(_segment(_APP2, label + part))
     return b"".join((head[:2], *parts, head[2:]))
 
@@ -62,6 +65,9 @@ def png_with_metadata(head: bytes, metadata: Metadata) -> bytes:
     parts: list[bytes | memoryview] = []
     if metadata.icc:
         parts.extend(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
+    for name, body in metadata.png_colour:
+        if name != b"sRGB" or not metadata.icc:  # the one excludes the other
+            parts.extend(chunk(name, body))
     if metadata.dpi is not None:
         x, y = (round(value / _METRES_PER_INCH) for value in metadata.dpi)
         parts.extend(chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))

@@ -67,7 +67,7 @@ def encode(pixels: Pixels, metadata: Metadata, options: WriteOptions, *, key: st
     """
     bands = bands_of(pixels)
     check_writable(bands, options.format, key=key)
-    metadata = fitted(metadata, options.format).metadata
+    metadata = fitted(metadata, options.format, num_bands=bands.num_bands).metadata
     if options.format is ImageFormat.TIFF:
         file = BytesIO()
         _write_tiff(file, bands, metadata, options, BytesIO)
@@ -110,7 +110,7 @@ def encode_bands(
         pixels = next(bands.cut(bands.size.height))
         file.write(encode(pixels, metadata, options, key=key))
         return
-    metadata = fitted(metadata, options.format).metadata
+    metadata = fitted(metadata, options.format, num_bands=bands.num_bands).metadata
     if options.format is ImageFormat.TIFF:
         _write_tiff(file, bands, metadata, options, _temporary)
         return
@@ -124,6 +124,13 @@ def encode_bands(
     sink.check()
     if failure is not None:
         raise _refused(key, options.format, failure) from failure
+
+
+def check_writable(bands: Bands, name: ImageFormat, *, key: str) -> None:
+    """Raise EncodeError unless a format can hold such pixels; ``bands`` is not read."""
+    problem = _problem(name, bands.size, bands.num_bands, deep=bands.dtype == np.uint16)
+    if problem is not None:
+        raise EncodeError(f"{key}: {problem}", item=key)
 
 
 class _Sink:
@@ -205,13 +212,6 @@ def _write_tiff(
 
 def _temporary() -> BinaryIO:
     return tempfile.TemporaryFile()
-
-
-def check_writable(bands: Bands, name: ImageFormat, *, key: str) -> None:
-    """Raise EncodeError unless a format can hold such pixels; ``bands`` is not read."""
-    problem = _problem(name, bands.size, bands.num_bands, deep=bands.dtype == np.uint16)
-    if problem is not None:
-        raise EncodeError(f"{key}: {problem}", item=key)
 
 
 def _problem(name: ImageFormat, size: Size, num_bands: int, *, deep: bool) -> str | None:

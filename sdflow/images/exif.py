@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from sdflow.images import ifd
 from sdflow.images.formats import BrokenImageError, take
+from sdflow.images.tiff_tags import HEIGHT, LAYOUT_TAGS, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,20 +17,24 @@ if TYPE_CHECKING:
     from sdflow.geometry import Size
 
 ORIENTATION, SOFTWARE, MAKER_NOTE = 274, 305, 37500
-_WIDTH, _HEIGHT = (256, 40962), (257, 40963)  # of TIFF, and PixelXDimension and PixelYDimension
-PIXEL_TAGS = frozenset(
-    {
-        # The layout of pixels in a file, and what stands in fields of its own.
-        *(254, 255, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284),
-        *(288, 289, 290, 291, 292, 293, 301, 317, 320, 321, 322, 323, 324, 325, 330, 332, 333),
-        *(334, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345, 346, 347, 351, 512, 513, 514),
-        *(515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 32781, 33723, 34675),
-        # The pixel grid of GeoTIFF; Photoshop's resources (a thumbnail among them) and layers.
-        *(33550, 33922, 34264, 34735, 34736, 34737, 34377, 37724, 50838, 50839),
-    }
-)
+_DESCRIPTION = 270
+# PixelXDimension and PixelYDimension; FocalPlane*Resolution, in stored pixels of the sensor.
+_STATED, _FOCAL_PLANE, _FOCAL_UNIT = (40962, 40963), (41486, 41487), 41488
+_WIDTH, _HEIGHT = (WIDTH, _STATED[0]), (HEIGHT, _STATED[1])
+# SubjectArea and SubjectLocation, in stored pixels; the focal plane of TIFF/EP.
+_TURNED = (b"\5", b"\6", b"\7", b"\10")  # orientations that make rows columns
+_PLACES = frozenset({37396, 41492, 37390, 37391, 37392})
+PIXEL_TAGS = (LAYOUT_TAGS - {WIDTH, HEIGHT}) | {
+    # The layout of pixels in a file, and what stands in fields of its own.
+    *(254, 255, 263, 264, 265, 280, 281, 288, 289, 290, 291, 301, 321, 330, 333, 334),
+    *(336, 337, 340, 341, 342, 343, 344, 345, 346, 351, 512, 513, 514, 515, 517, 518, 519),
+    *(520, 521, 529, 700, 32781, 33723, 34675),
+    # The pixel grid of GeoTIFF; Photoshop's resources (a thumbnail among them) and layers.
+    *(33550, 33922, 34264, 34735, 34736, 34737, 34377, 37724, 50838, 50839),
+}
 """Tags that describe the stored pixels of one file or point into it; no other file gets them."""
 _MOST_TAGS = 500  # of a damaged directory: reading it tag by tag takes the square of their number
+_DENOMINATOR, _MAX_LONG = 10_000, (1 << 32) - 1
 _FARTHEST_BYTES = 1 << 14  # a MakerNote farther out is moved: the room before it would stay empty
 
 
@@ -62,21 +68,21 @@ def read(stream: bytes) -> Exif:
         BrokenImageError: Not even the first directory is there.
     """
     layout, first = ifd.read_start(stream)
-    stream += bytes(8)  # many writers leave out the link to a next directory
     try:
-        return Exif(layout.order, ifd.read_directory(stream, first, layout))
+        return Exif(layout.order, ifd.read_stream(stream))
     except BrokenImageError:
-        return Exif(layout.order, _salvaged(stream, first, layout), is_whole=False)
+        whole = stream + bytes(8)  # as in ``read_stream``
+        return Exif(layout.order, _salvaged(whole, first, layout), is_whole=False)
 
 
 def write(exif: Exif) -> bytes:
     """Serialise; the MakerNote stays where it was, for it may count from the stream's start."""
     found = _maker_note(exif.directory)
-    placed = None
+    placed: dict[tuple[int, ...], tuple[int, bytes]] = {}
     if found is not None and len(found.raw) == ifd.CLASSIC.entry_bytes and len(found.value) > 4:
         (offset,) = struct.unpack(f"{exif.order}I", found.raw[-4:])
         if 8 <= offset <= _FARTHEST_BYTES:
-            placed = {MAKER_NOTE: (offset, found.value)}
+            placed = {(ifd.EXIF_TAG, MAKER_NOTE): (offset, found.value)}
     return ifd.write_stream(exif.directory, exif.order, placed=placed)
 
 
@@ -88,8 +94,12 @@ def updated(exif: Exif, size: Size, software: str | None) -> Exif:
         size: Of the new pixels; it replaces the sizes that are stated.
         software: Becomes the Software tag; None leaves it alone.
     """
-    directory = _with_size(exif.directory, size)
+    turns = exif.directory.entries.get(ORIENTATION)
+    turned = turns is not None and turns.value[:1] in _TURNED
+    directory = _with_size(exif.directory, size, turned=turned)
     entries = {tag: entry for tag, entry in directory.entries.items() if tag not in PIXEL_TAGS}
+    if _DESCRIPTION in entries and _is_layout(entries[_DESCRIPTION].value):
+        del entries[_DESCRIPTION]
     if ORIENTATION in entries:
         entries[ORIENTATION] = ifd.Entry(ifd.SHORT, struct.pack("<H", 1))
     if software is not None:
@@ -116,14 +126,59 @@ def _without(entries: Mapping[int, ifd.Entry], tag: int) -> dict[int, ifd.Entry]
     return {number: entry for number, entry in entries.items() if number != tag}
 
 
-def _with_size(directory: ifd.Directory, size: Size) -> ifd.Directory:
-    entries = dict(directory.entries)
+def _is_layout(description: bytes) -> bool:
+    """Whether it says how tifffile, OME or ImageJ laid out the pixels, and nothing for people."""
+    return description.lstrip().startswith((b'{"shape"', b"ImageJ=")) or b"<OME" in description
+
+
+def _with_size(directory: ifd.Directory, size: Size, *, turned: bool) -> ifd.Directory:
+    entries = {tag: entry for tag, entry in directory.entries.items() if tag not in _PLACES}
+    entries = _with_focal_plane(entries, size, turned=turned)
     for tags, side in ((_WIDTH, size.width), (_HEIGHT, size.height)):
         for tag in tags:
             if tag in entries:
                 entries[tag] = ifd.Entry(ifd.LONG, struct.pack("<I", side))
-    children = {tag: _with_size(child, size) for tag, child in directory.children.items()}
+    children = {
+        tag: _with_size(child, size, turned=turned) for tag, child in directory.children.items()
+    }
     return replace(directory, entries=entries, children=children)
+
+
+def _with_focal_plane(
+    entries: dict[int, ifd.Entry], size: Size, *, turned: bool
+) -> dict[int, ifd.Entry]:
+    """The pixels on a length of the sensor, as many as there are now; else without them.
+
+    Args:
+        entries: With the former size, of the stored pixels.
+        size: Of the new pixels.
+        turned: Whether rows have become columns.
+    """
+    plane = {*_FOCAL_PLANE, _FOCAL_UNIT}
+    result = {tag: entry for tag, entry in entries.items() if tag not in plane}
+    sources = [
+        (entries.get(density), entries.get(stated))
+        for density, stated in zip(_FOCAL_PLANE, _STATED, strict=True)
+    ]
+    (across, width), (down, height) = reversed(sources) if turned else sources
+    x, y = _scaled(across, width, size.width), _scaled(down, height, size.height)
+    if x is None or y is None:
+        return result
+    unit = {_FOCAL_UNIT: entries[_FOCAL_UNIT]} if _FOCAL_UNIT in entries else {}
+    return {**result, _FOCAL_PLANE[0]: x, _FOCAL_PLANE[1]: y, **unit}
+
+
+def _scaled(density: ifd.Entry | None, former: ifd.Entry | None, side: int) -> ifd.Entry | None:
+    """A density for ``side`` pixels in place of the former ones, or None if that is not known."""
+    if density is None or former is None or former.kind not in (ifd.SHORT, ifd.LONG):
+        return None
+    values, sides = density.rationals(), former.integers()
+    if not values or not sides or not sides[0]:
+        return None
+    ratio = (Fraction(values[0]) * side / sides[0]).limit_denominator(_DENOMINATOR)
+    if not 0 < ratio.numerator <= _MAX_LONG:
+        return None
+    return ifd.Entry(ifd.RATIONAL, struct.pack("<II", ratio.numerator, ratio.denominator))
 
 
 def _salvaged(

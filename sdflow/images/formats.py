@@ -175,10 +175,12 @@ class Unpacked:
         payload: The same image without metadata, all that a decoder gets to see: bytes, and
             ranges of the file, one after the other.
         metadata: What was around it.
+        note: What was damaged and is left out of it, for people.
     """
 
     payload: tuple[bytes | range, ...]
     metadata: Metadata
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -189,11 +191,13 @@ class DecodedImage:
         pixels: See ``Pixels``; C-contiguous, writable, owned by this object.
         format: The format that it was decoded from.
         metadata: What was around the pixels.
+        note: What was damaged and is left out of it, for people; empty where nothing was.
     """
 
     pixels: Pixels
     format: ImageFormat
     metadata: Metadata
+    note: str = ""
 
     @property
     def num_pixels(self) -> int:
@@ -210,12 +214,14 @@ class OpenedImage:
         metadata: What is around the pixels, as the file has it.
         orientation: EXIF orientation, 1 to 8, that is yet to be applied to what ``reader`` gives.
         reader: The stored pixels.
+        note: What was damaged and is left out of ``metadata``, for people; empty where nothing was.
     """
 
     info: ImageInfo
     metadata: Metadata
     orientation: int
     reader: PixelReader
+    note: str = ""
 
 
 class BrokenImageError(Exception):

@@ -26,6 +26,7 @@ _ATOM_BYTES = MappingProxyType(
     {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
     | {16: 8, 17: 8, 18: 8}  # BigTIFF
 )
+_BIG = frozenset({16, 17, 18})
 _PAIRS = frozenset({5, 10})  # rationals are two atoms
 _UNSIGNED = MappingProxyType({1: "u1", 3: "<u2", 4: "<u4", 13: "<u4", 16: "<u8", 18: "<u8"})
 _MAX_ENTRIES = 1 << 16  # a tag is a number of 16 bits
@@ -215,23 +216,29 @@ def write_directory(
     layout: Layout = CLASSIC,
     *,
     following: int = 0,
-    placed: Mapping[int, int] = MappingProxyType({}),
+    placed: Mapping[tuple[int, ...], int] = MappingProxyType({}),
 ) -> bytes:
     """Serialise a directory and its children, to stand at offset ``at`` (even) of a stream.
+
+    Values with numbers of 8 bytes, which only a BigTIFF can have, are left out of a classic one.
 
     Args:
         directory: Its own ``following`` is not looked at: it held for another stream.
         at: Where the result will stand.
         layout: How numbers are stored.
         following: Offset of the next directory.
-        placed: By tag, where values stand in the stream already, here and in the children.
+        placed: By tag, below a child by the child's tag and the tag, where values stand in the
+            stream already.
 
     Raises:
         struct.error: A number does not fit into the layout.
     """
     order, inline = layout.order, 8 if layout.big else 4
     count_bytes, offset_bytes = map(struct.calcsize, (layout.count_format, layout.offset_format))
-    tags = sorted({*directory.entries, *directory.children})
+    tags = sorted(
+        {tag for tag, entry in directory.entries.items() if layout.big or entry.kind not in _BIG}
+        | directory.children.keys()
+    )
     room = at + count_bytes + layout.entry_bytes * len(tags) + offset_bytes
     table, heap = [struct.pack(layout.count_format, len(tags))], bytearray()
     for tag in tags:
@@ -239,12 +246,13 @@ def write_directory(
         if tag in directory.children:
             kind, count = LONG8 if layout.big else LONG, 1
             value = struct.pack(layout.offset_format, end)
-            heap += write_directory(directory.children[tag], end, layout, placed=placed)
+            below = {path[1:]: offset for path, offset in placed.items() if path[0] == tag}
+            heap += write_directory(directory.children[tag], end, layout, placed=below)
         else:
             entry = directory.entries[tag]
             kind, count, value = entry.kind, entry.count, _in_order(entry, order)
-            if tag in placed:
-                value = struct.pack(layout.offset_format, placed[tag])
+            if (tag,) in placed:
+                value = struct.pack(layout.offset_format, placed[tag,])
             elif len(value) > inline:
                 heap += value
                 value = struct.pack(layout.offset_format, end)
@@ -266,22 +274,25 @@ def read_stream(data: bytes) -> Directory:
 
 
 def write_stream(
-    directory: Directory, order: str = "<", *, placed: Mapping[int, tuple[int, bytes]] | None = None
+    directory: Directory,
+    order: str = "<",
+    *,
+    placed: Mapping[tuple[int, ...], tuple[int, bytes]] = MappingProxyType({}),
 ) -> bytes:
     """A classic TIFF stream that holds one directory and its children.
 
     Args:
         directory: See ``write_directory``.
         order: ``<`` or ``>``.
-        placed: By tag, an offset from 8 up and the value to put there, for values with offsets
-            of their own inside, such as MakerNote. They must not overlap.
+        placed: By tag as in ``write_directory``, an offset from 8 up and the value to put there,
+            for values with offsets of their own inside, such as MakerNote. They must not overlap.
     """
-    layout, values = Layout(order, big=False), placed or {}
+    layout = Layout(order, big=False)
     stream = bytearray(8)
-    for offset, value in sorted(values.values()):
+    for offset, value in sorted(placed.values()):
         stream += bytes(offset - len(stream)) + value
     stream += bytes(len(stream) % 2)
     mark = b"II" if order == "<" else b"MM"
     stream[:8] = mark + struct.pack(f"{order}HI", 42, len(stream))
-    offsets = {tag: offset for tag, (offset, _) in values.items()}
+    offsets = {path: offset for path, (offset, _) in placed.items()}
     return bytes(stream) + write_directory(directory, len(stream), layout, placed=offsets)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from sdflow.images.formats import BrokenImageError
+
 _IPTC_RESOURCE = 0x0404
 
 
@@ -25,12 +27,13 @@ def find_iptc(resources: bytes) -> bytes | None:
 def from_raw_profile(text: bytes) -> bytes | None:
     """The IPTC records in the text that ImageMagick and ExifTool write into PNG, or None.
 
-    It has a line with a name, one with a length and then hexadecimal digits.
+    It has a line with a name, one with a length and then hexadecimal digits; raises
+    BrokenImageError where there are others.
     """
     _, _, digits = text.lstrip().partition(b"\n")
     _, _, digits = digits.lstrip().partition(b"\n")
     try:
         resources = bytes.fromhex(digits.decode("ascii"))
-    except ValueError:
-        return None
+    except ValueError as error:
+        raise BrokenImageError("the IPTC profile has no hexadecimal digits") from error
     return find_iptc(resources) if resources.startswith(b"8BIM") else resources or None

@@ -10,24 +10,19 @@ from sdflow.images.formats import (
     BrokenImageError,
     ImageFormat,
     ImageInfo,
-    Metadata,
     Unpacked,
     check_length,
     take,
 )
-from sdflow.images.iptc import find_iptc
+from sdflow.images.jpeg_metadata import JpegMetadata, adobe_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdflow.images.formats import ByteSource
 
-_EXIF_PREFIX = b"Exif\0\0"
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-_ICC_PREFIX = b"ICC_PROFILE\0"
 _MPF_PREFIX = b"MPF\0"
-_PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
-_SOS, _EOI, _APP0, _APP13, _APP14 = 0xDA, 0xD9, 0xE0, 0xED, 0xEE
+_SOS, _EOI, _APP0, _APP15 = 0xDA, 0xD9, 0xE0, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # sequential and progressive DCT
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
@@ -37,7 +32,6 @@ _MAX_SEGMENTS = 10_000
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 _MPF_ENTRIES = 0xB002
 _MPF_VIEWS = 2  # class of MPF image: panorama, disparity, multi-angle; others are previews
-_CM_PER_INCH = 2.54
 
 
 class _Segment(NamedTuple):
@@ -102,13 +96,12 @@ def read_info(data: ByteSource) -> ImageInfo:
 def unpack(data: ByteSource) -> Unpacked:
     """Separate the metadata from the image; raises BrokenImageError.
 
-    Of the application segments only JFIF and Adobe are left to the decoder: they tell whether
-    the samples are YCbCr or RGB.
+    Of the application segments only JFIF and Adobe reach the decoder, written anew: they tell
+    whether the samples are YCbCr or RGB, and libjpeg warns of everything else in them.
     """
-    kept, exif, icc, photoshop = [b"\xff\xd8"], [], {}, []
-    xmp, dpi, scan, progressive = None, None, len(data), False
+    kept, scan, bands, found = [b"\xff\xd8"], len(data), 0, JpegMetadata()
+    progressive = False
     for marker, start, at, end in _segments(data):
-        body = data[at:end]
         progressive |= marker in _PROGRESSIVE
         if marker == _SOS:
             # Entropy-coded data never holds FF D9, so the last one is the end of this image or of
@@ -119,21 +112,14 @@ def unpack(data: ByteSource) -> Unpacked:
             kept.append(data[start:end] if progressive else data[start : end - 3] + b"\0\x3f\0")
             scan = end
             break
-        if marker == _APP0 and body.startswith(b"JFIF\0"):
-            dpi = _density(body) or dpi
-        elif body.startswith(_EXIF_PREFIX):
-            exif.append(body[len(_EXIF_PREFIX) :])
-        elif body.startswith(_XMP_PREFIX):
-            xmp = body[len(_XMP_PREFIX) :]
-        elif body.startswith(_ICC_PREFIX):
-            icc[body[12:14]] = body[14:]
-        elif marker == _APP13 and body.startswith(_PHOTOSHOP_PREFIX):
-            photoshop.append(body[len(_PHOTOSHOP_PREFIX) :])
-        if not _APP0 < marker <= 0xEF or marker == _APP14:
-            kept.append(data[start:end])
-    iptc = find_iptc(b"".join(photoshop))
-    metadata = Metadata(_join_icc(icc), b"".join(exif) or None, xmp, iptc, dpi)
-    return Unpacked((b"".join(kept), range(scan, len(data))), metadata)
+        if _APP0 <= marker <= _APP15:
+            found.see(marker, data[at:end])
+            continue
+        if marker in _FRAMES:
+            bands = len(_read_frame(marker, data[at:end]).sampling)
+        kept.append(data[start:end])
+    kept.insert(1, found.colour_segments(bands))
+    return Unpacked((b"".join(kept), range(scan, len(data))), found.result(), found.note)
 
 
 def join(tables: bytes, stream: bytes, transform: int | None) -> bytes:
@@ -146,10 +132,10 @@ def join(tables: bytes, stream: bytes, transform: int | None) -> bytes:
     """
     kept = [b"\xff\xd8"]
     if transform is not None:
-        kept.append(b"\xff\xee\0\x0eAdobe" + struct.pack(">HHHB", 100, 0, 0, transform))
+        kept.append(adobe_segment(transform))
     kept.append(tables[2:].removesuffix(b"\xff\xd9"))
     for marker, start, _, end in _segments(stream):
-        if not _APP0 <= marker <= 0xEF:
+        if not _APP0 <= marker <= _APP15:
             kept.append(stream[start:] if marker == _SOS else stream[start:end])
     return b"".join(kept)
 
@@ -225,25 +211,6 @@ def _refusal(frame: Frame) -> str | None:
         return "lossless or hierarchical JPEG; convert to PNG first"
     bands = len(frame.sampling)
     return None if bands in (1, 3, 4) else f"{bands} components; convert to RGB first"
-
-
-def _density(body: bytes) -> tuple[float, float] | None:
-    if len(body) < 12:
-        return None
-    unit, x, y = struct.unpack_from(">BHH", body, 7)
-    factor = {1: 1.0, 2: _CM_PER_INCH}.get(unit)
-    return None if factor is None or not x or not y else (x * factor, y * factor)
-
-
-def _join_icc(parts: dict[bytes, bytes]) -> bytes | None:
-    """Put the profile together by its (number, count) labels."""
-    if not parts:
-        return None
-    count = len(parts)
-    try:
-        return b"".join(parts[bytes((number, count))] for number in range(1, count + 1))
-    except (KeyError, ValueError):
-        raise BrokenImageError("parts of the ICC profile are missing") from None
 
 
 def _count_views(body: bytes) -> int:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import struct
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdflow.images.formats import (
     BrokenImageError,
     ImageFormat,
     ImageInfo,
-    Metadata,
     Unpacked,
+    check_length,
     take,
 )
-from sdflow.images.iptc import from_raw_profile
+from sdflow.images.png_metadata import MAX_BYTES, NAMES, PngMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
     from sdflow.images.formats import ByteSource
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_XMP_KEYWORD = b"XML:com.adobe.xmp"
-_XMP_START = _XMP_KEYWORD + b"\0"
-_IPTC_START = b"Raw profile type iptc\0"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_PALETTE = 3
+_ACTL_BYTES = 8
 _DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
-_MAX_INFLATED_BYTES = 1 << 24  # a profile or packet above 16 MiB is an attack, not a profile
-_METRES_PER_INCH = 0.0254
 _PIECE_BYTES = 1 << 20
 _MAX_CHUNKS = 1 << 20
 _SEARCHED_BYTES = 1 << 18
@@ -55,11 +52,12 @@ def read_info(data: ByteSource) -> ImageInfo:
         if name == b"IDAT":
             break
         if name == b"tRNS":
-            keyed = True
+            keyed = bool(size) or colour != _PALETTE
         if name == b"acTL":
-            if size < 4:
+            if size != _ACTL_BYTES:
                 raise BrokenImageError("acTL is damaged")
-            frames = max(1, *struct.unpack(">I", take(data, start, 4, "acTL")))
+            with suppress(_ChecksumError):
+                frames = max(1, *struct.unpack(">I4x", _checked(data, name, start, size)))
     bands = _CHANNELS[colour] + (keyed and colour in (0, 2, 3))
     info = ImageInfo(ImageFormat.PNG, width, height, bands, depth, frames)
     return replace(info, whole_bytes=info.decoded_bytes) if interlaced else info
@@ -68,28 +66,34 @@ def read_info(data: ByteSource) -> ImageInfo:
 def unpack(data: ByteSource) -> Unpacked:
     """Separate the pixels from the metadata; raises BrokenImageError.
 
-    Every checksum is verified in a file that is in memory. Of one that is read by ranges only the
-    beginning and the end are looked at, and the decoder verifies the pixels on its way.
+    Every checksum that the pixels depend on is verified in a file that is in memory. Of one that
+    is read by ranges only the beginning and the end are looked at, and the decoder verifies the
+    pixels on its way. Any other chunk with a wrong checksum counts as absent.
     """
-    whole = isinstance(data, bytes)
-    found = _Metadata()
+    whole, palette = isinstance(data, bytes), _header(data)[3] == _PALETTE
+    found = PngMetadata()
     kept, pixels = [SIGNATURE], len(data)
     for name, start, size in _chunks(data):
         if name == b"IDAT":
             pixels = min(pixels, start - 8)
             if not whole:
                 break
-        body = _checked(data, name, start, size)
-        if name in _DECODER_CHUNKS and pixels == len(data):
-            kept.append(data[start - 8 : start + size + 4])
-        found.see(name, body)
+        check_length(data, start + size + 4, f"the {name.decode('ascii')} chunk")
+        behind = pixels < len(data)
+        if name in _DECODER_CHUNKS or name[:1].isupper():
+            _checked(data, name, start, size)
+            # libpng too takes a palette with an empty tRNS for one without transparency.
+            if name in _DECODER_CHUNKS and not behind and (size or name != b"tRNS" or not palette):
+                kept.append(data[start - 8 : start + size + 4])
+        elif name in NAMES or name == b"acTL":
+            _see(data, (name, start, size), found, behind=behind)
         if name == b"IEND":
             break
     else:
         raise BrokenImageError("the file ends before IEND", code="decode.truncated")
     if not whole:
         _search_end(data, pixels, found)
-    return Unpacked((b"".join(kept), range(pixels, len(data))), found.result())
+    return Unpacked((b"".join(kept), range(pixels, len(data))), found.result(), found.note)
 
 
 def explain(data: ByteSource) -> None:
@@ -110,36 +114,22 @@ def explain(data: ByteSource) -> None:
         raise BrokenImageError("rows of pixels are missing", code="decode.truncated")
 
 
-@dataclass
-class _Metadata:
-    """What the chunks around the pixels say, as they come by."""
+class _ChecksumError(BrokenImageError):
+    """A chunk is not what its checksum says."""
 
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    iptc: bytes | None = None
-    dpi: tuple[float, float] | None = None
 
-    def see(self, name: bytes, body: bytes) -> None:
-        """Take in a chunk, of each kind only the first one; raises BrokenImageError."""
-        if name == b"iCCP" and self.icc is None:
-            self.icc = _inflate(body.partition(b"\0")[2][1:], "ICC profile")
-        elif name == b"eXIf" and self.exif is None:
-            self.exif = body.removeprefix(b"Exif\0\0")
-        elif name == b"iTXt" and body.startswith(_XMP_START) and self.xmp is None:
-            self.xmp = _text(body)
-        elif body.startswith(_IPTC_START) and self.iptc is None:
-            text = body[len(_IPTC_START) :]
-            self.iptc = from_raw_profile(
-                _inflate(text[1:], "IPTC profile") if name == b"zTXt" else text
-            )
-        elif name == b"pHYs" and len(body) == 9:
-            x, y, unit = struct.unpack(">IIB", body)
-            self.dpi = (x * _METRES_PER_INCH, y * _METRES_PER_INCH) if unit == 1 else None
-
-    def result(self) -> Metadata:
-        """All of it."""
-        return Metadata(self.icc, self.exif, self.xmp, self.iptc, self.dpi)
+def _see(
+    data: ByteSource, chunk: tuple[bytes, int, int], found: PngMetadata, *, behind: bool
+) -> None:
+    """Take in a chunk that is no part of the pixels."""
+    name, start, size = chunk
+    if size > MAX_BYTES:
+        found.lose(name)
+        return
+    try:
+        found.see(name, _checked(data, name, start, size), behind=behind)
+    except _ChecksumError:
+        found.lose(name)
 
 
 def _checked(data: ByteSource, name: bytes, start: int, size: int) -> bytes:
@@ -148,11 +138,11 @@ def _checked(data: ByteSource, name: bytes, start: int, size: int) -> bytes:
     body = take(data, start, size, f"the {what} chunk")
     (crc,) = struct.unpack(">I", take(data, start + size, 4, f"the {what} chunk"))
     if zlib.crc32(body, zlib.crc32(name)) != crc:
-        raise BrokenImageError(f"wrong checksum in the {what} chunk")
+        raise _ChecksumError(f"wrong checksum in the {what} chunk")
     return body
 
 
-def _search_end(data: ByteSource, pixels: int, found: _Metadata) -> None:
+def _search_end(data: ByteSource, pixels: int, found: PngMetadata) -> None:
     """Look for EXIF and XMP behind the pixels without reading the way there.
 
     A place where a chunk's name stands is a chunk if its checksum says so.
@@ -166,7 +156,7 @@ def _search_end(data: ByteSource, pixels: int, found: _Metadata) -> None:
         while at >= 4:
             (size,) = struct.unpack_from(">I", end, at - 4)
             with suppress(BrokenImageError):
-                found.see(name, _checked(end, name, at + 4, size))
+                found.see(name, _checked(end, name, at + 4, size), behind=True)
             at = end.find(name, at + 1)
 
 
@@ -205,22 +195,3 @@ def _stored_bytes(width: int, height: int, depth: int, colour: int, *rest: int) 
         if columns > 0 and rows > 0:
             total += rows * (1 + -(-columns * bits // 8))
     return total
-
-
-def _text(body: bytes) -> bytes:
-    """The text of an iTXt chunk: keyword, compressed?, method, language, translation, text."""
-    flags, *fields = body[len(_XMP_START) :][:2], *body[len(_XMP_START) + 2 :].split(b"\0", 2)
-    if len(fields) != 3:
-        raise BrokenImageError("the XMP packet is damaged")
-    return _inflate(fields[2], "XMP packet") if flags[0] else fields[2]
-
-
-def _inflate(body: bytes, what: str) -> bytes:
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(body, _MAX_INFLATED_BYTES)
-    except zlib.error as error:
-        raise BrokenImageError(f"the {what} is damaged ({error})") from error
-    if not inflater.eof:
-        raise BrokenImageError(f"the {what} is cut short or larger than 16 MiB")
-    return text

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import imagecodecs
 import numpy as np
 
+from sdflow.images.png import SIGNATURE
+
 if TYPE_CHECKING:
     from sdflow.images.formats import Pixels
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = MappingProxyType({1: 0, 2: 4, 3: 2, 4: 6})
 _UP = 2
 _CHUNK_BYTES = 1 << 20
@@ -34,7 +35,7 @@ def write(pixels: Pixels, level: int) -> bytes:
     depth = 8 * pixels.dtype.itemsize
     header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[num_bands], 0, 0, 0)
     packed = memoryview(imagecodecs.deflate_encode(_filtered(pixels), level=level))
-    parts = [_SIGNATURE, *chunk(b"IHDR", header)]
+    parts = [SIGNATURE, *chunk(b"IHDR", header)]
     for at in range(0, len(packed), _CHUNK_BYTES):
         parts += chunk(b"IDAT", packed[at : at + _CHUNK_BYTES])
     parts += chunk(b"IEND", b"")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sdflow.images.bands import Bands, bands_of
+from sdflow.images.bands import Bands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,19 +46,6 @@ class _Block(NamedTuple):
     def end(self) -> int:
         """Index after the last input."""
         return self.first + int(self.weights.shape[1])
-
-
-def rescale(pixels: Pixels, target: Size) -> Pixels:
-    """Resample an array; the very pixels of ``rescale_bands``.
-
-    Args:
-        pixels: (H, W, C).
-        target: Size of the result.
-
-    Returns:
-        (target height, target width, C) of the same dtype.
-    """
-    return np.concatenate(list(rescale_bands(bands_of(pixels), target).rows))
 
 
 def rescale_bands(bands: Bands, target: Size) -> Bands:

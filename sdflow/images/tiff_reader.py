@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdflow.geometry import Region
-from sdflow.images import tiff
-from sdflow.images.colour_profile import SRGB
+from sdflow.images.colour_profile import DAMAGED_PROFILE, SRGB, usable
 from sdflow.images.formats import ImageInfo, Metadata, take
 from sdflow.images.tiff_colour import to_pixels
 from sdflow.images.tiff_layout import TiffLayout, read_layout
+from sdflow.images.tiff_metadata import read_metadata
 from sdflow.images.tiff_segments import decode_segment
 from sdflow.images.tiff_tags import CMYK, RAW
 
@@ -29,7 +29,7 @@ class TiffReader:
     Args:
         data: The file.
         layout: Its first page.
-        icc: Its profile.
+        icc: The profile of its inks, if it has inks.
     """
 
     def __init__(self, data: ByteSource, layout: TiffLayout, icc: bytes | None) -> None:
@@ -80,8 +80,12 @@ class TiffReader:
         return self._kept[index]
 
 
-def open_tiff(data: ByteSource, _info: ImageInfo) -> tuple[Metadata, TiffReader]:
-    """Windows of the first page; raises BrokenImageError."""
-    layout, metadata = read_layout(data), tiff.read_metadata(data)
-    reader = TiffReader(data, layout, metadata.icc)
-    return replace(metadata, icc=SRGB) if layout.photometric == CMYK else metadata, reader
+def open_tiff(data: ByteSource, _info: ImageInfo) -> tuple[Metadata, TiffReader, str]:
+    """Windows of the first page, and what is left out of the metadata; raises BrokenImageError."""
+    layout = read_layout(data)
+    metadata, note = read_metadata(data)
+    if layout.photometric != CMYK:
+        return metadata, TiffReader(data, layout, None), note
+    icc = usable(metadata.icc)
+    notes = [note] * bool(note) + [DAMAGED_PROFILE] * (icc != metadata.icc)
+    return replace(metadata, icc=SRGB), TiffReader(data, layout, icc), "; ".join(notes)

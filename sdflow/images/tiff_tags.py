@@ -40,7 +40,11 @@ OLD_DEFLATE, LZMA, ZSTD = 32946, 34925, 50000
 _CCITT = frozenset({CCITT_RLE, CCITT_3, CCITT_4})
 PREDICTABLE = frozenset({LZW, DEFLATE, OLD_DEFLATE, LZMA, ZSTD})
 _READ = _CCITT | PREDICTABLE | {RAW, JPEG, PACKBITS}
-ASSOCIATED, _STRAIGHT = 1, 2
+# Like libtiff's own RGBA reader, a fourth sample (a second one of grey) that is unspecified, or
+# that no ExtraSamples tag names, is taken for alpha. It counts as straight, which keeps every
+# sample as it is stored.
+_UNSPECIFIED, ASSOCIATED, _STRAIGHT = 0, 1, 2
+_ALPHAS = frozenset({_UNSPECIFIED, ASSOCIATED, _STRAIGHT})
 _UNSIGNED, _VOID = 1, 4
 _MAX_PAGES = 1 << 16  # reduced copies counted
 
@@ -107,7 +111,7 @@ def refusal_of(page: ifd.Directory) -> str | None:
     if len(set(bits)) != 1 or bits[0] not in (1, 2, 4, 8, 16):
         return f"{'/'.join(map(str, bits))}-bit samples; convert to 8 or 16 bits first"
     alphas = samples - colours
-    if alphas not in (0, 1) or len(extra) > alphas or set(extra) - {ASSOCIATED, _STRAIGHT}:
+    if alphas not in (0, 1) or len(extra) > alphas or set(extra) - _ALPHAS:
         return f"{samples} samples a pixel, not all colour or alpha; remove the others first"
     if alphas and photometric in (PALETTE, CMYK):
         return "a palette or CMYK with alpha; convert to RGB first"

@@ -17,7 +17,7 @@ import pyvips
 
 from sdflow.geometry import Region
 from sdflow.images import avif, jpeg, png, webp
-from sdflow.images.colour_profile import SRGB, cmyk_to_rgb
+from sdflow.images.colour_profile import DAMAGED_PROFILE, SRGB, cmyk_to_rgb, usable
 from sdflow.images.formats import BrokenImageError, ImageFormat, ImageInfo, Metadata
 from sdflow.images.spliced import Spliced
 from sdflow.images.vips import RangedSource, VipsError, to_array
@@ -149,21 +149,20 @@ class VipsReader:
         return file, image, window
 
 
-def open_jpeg(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader]:
-    """Rows of a JPEG file, CMYK as sRGB; raises BrokenImageError."""
+def open_jpeg(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader, str]:
+    """Rows of a JPEG file, CMYK as sRGB, and what is left out; raises BrokenImageError."""
     unpacked = jpeg.unpack(data)
-    metadata = unpacked.metadata
+    metadata, open_file = unpacked.metadata, _opener(data, unpacked, info.format)
     if len(jpeg.read_frame(data).sampling) != 4:
-        return metadata, VipsReader(info, _opener(data, unpacked, info.format))
-    icc = metadata.icc
-    reader = VipsReader(
-        info, _opener(data, unpacked, info.format), lambda image: cmyk_to_rgb(image, icc)
-    )
-    return replace(metadata, icc=SRGB), reader
+        return metadata, VipsReader(info, open_file), unpacked.note
+    icc = usable(metadata.icc)
+    note = unpacked.note if icc == metadata.icc else DAMAGED_PROFILE
+    reader = VipsReader(info, open_file, lambda image: cmyk_to_rgb(image, icc))
+    return replace(metadata, icc=SRGB), reader, note
 
 
-def open_png(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader]:
-    """Rows of a PNG file; raises BrokenImageError."""
+def open_png(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader, str]:
+    """Rows of a PNG file, and what is left out of the metadata; raises BrokenImageError."""
     unpacked = png.unpack(data)
 
     def explain() -> None:
@@ -171,13 +170,13 @@ def open_png(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader]:
             png.explain(data)
 
     open_file = _opener(data, unpacked, info.format)
-    return unpacked.metadata, VipsReader(info, open_file, explain=explain)
+    return unpacked.metadata, VipsReader(info, open_file, explain=explain), unpacked.note
 
 
-def open_webp(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader]:
+def open_webp(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader, str]:
     """The (first) picture of a WebP file; raises BrokenImageError."""
     unpacked = webp.unpack(data)
-    return unpacked.metadata, VipsReader(info, _opener(data, unpacked, info.format))
+    return unpacked.metadata, VipsReader(info, _opener(data, unpacked, info.format)), unpacked.note
 
 
 def read_avif_info(data: ByteSource) -> ImageInfo:
@@ -188,11 +187,14 @@ def read_avif_info(data: ByteSource) -> ImageInfo:
     kind = {(8, "uchar"): 8, (10, "ushort"): 10, (12, "ushort"): 12}.get((bits, image.format))
     if kind is None:
         raise BrokenImageError(f"{bits}-bit AVIF", code="decode.unsupported")
-    info = ImageInfo(ImageFormat.AVIF, image.width, image.height, image.bands, kind, frames)
+    refusal = None if image.get_typeof("icc-profile-data") else avif.colour_refusal(data)
+    info = ImageInfo(
+        ImageFormat.AVIF, image.width, image.height, image.bands, kind, frames, refusal
+    )
     return replace(info, whole_bytes=info.decoded_bytes)
 
 
-def open_avif(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader]:
+def open_avif(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader, str]:
     """The picture of an AVIF file, turned as its container says; raises BrokenImageError."""
     image = VipsFile(data, ImageFormat.AVIF).image
     icc, exif, xmp = (
@@ -210,7 +212,8 @@ def open_avif(data: ByteSource, info: ImageInfo) -> tuple[Metadata, VipsReader]:
     def open_file() -> VipsFile:
         return VipsFile(data, ImageFormat.AVIF)
 
-    return Metadata(icc or None, exif or None, xmp or None), VipsReader(info, open_file, all_bits)
+    metadata = Metadata(icc or None, exif or None, xmp or None)
+    return metadata, VipsReader(info, open_file, all_bits), ""
 
 
 def decode_jpeg(stream: bytes, info: ImageInfo) -> Pixels:

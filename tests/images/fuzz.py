@@ -1,4 +1,6 @@
-"""Damaged files through the decoder, in processes of their own.
+"""Damaged files through the decoder, and what they say through the metadata of a result.
+
+They are read in processes of their own.
 
 ``python -m tests.images.fuzz --files 20000 --seed 0`` exits with 1 if a file crashes a process,
 takes more than 10 seconds or too much memory, or raises what is no stable code.
@@ -23,23 +25,39 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from sdflow.errors import DecodeError, TooLargeError
+from sdflow.geometry import Size
 from sdflow.images.codec import decode
+from sdflow.images.encoding import encode
+from sdflow.images.formats import ImageFormat, WriteOptions
+from sdflow.images.metadata import finished, fitted
+from sdflow.images.provenance import Provenance
 from sdflow.telemetry import peak_rss_bytes
 
 from .encodings import ENCODINGS
 from .mutations import Damage
+from .pictures import ramps
 from .ranged import Ranged
+from .samples import RICH
 
 if TYPE_CHECKING:
     from sdflow.images.formats import ByteSource
 
 MAX_PIXELS = 1 << 20
+_FULL_COPIES = 8  # so that one file in five is full of metadata
+_PROVENANCE = Provenance("sdflow 1", "0" * 64, "upscale", 0.8, 7, 0)
 MAX_SECONDS = 10.0
 MAX_RESIDENT_MB = 600
 _MAX_ADDRESS_BYTES = 8 << 30
 _START_SECONDS = 120.0  # imports and the files of the table, on a busy machine
 _CODES = frozenset({f"decode.{kind}" for kind in ("empty", "unsupported", "truncated", "corrupt")})
 _GOOD = _CODES | {"decoded", "too_large"}
+
+
+def whole_files() -> list[bytes]:
+    """What is damaged: the table, and of every format some that are full of metadata."""
+    pixels = ramps(3)
+    full = [encode(pixels, RICH, WriteOptions(name), key="k") for name in ImageFormat]
+    return [*(encoding.make() for encoding in ENCODINGS), *_FULL_COPIES * full]
 
 
 def damaged(seed: int, number: int, files: list[bytes]) -> bytes:
@@ -50,7 +68,12 @@ def damaged(seed: int, number: int, files: list[bytes]) -> bytes:
 def outcome(data: ByteSource) -> str:
     """``decoded``, a code, or the exception that nobody may see."""
     try:
-        decode(data, key="k", max_pixels=MAX_PIXELS, first_frame=True)
+        image = decode(data, key="k", max_pixels=MAX_PIXELS, first_frame=True)
+        height, width, _ = image.pixels.shape
+        size = Size(2 * height, 2 * width)
+        made = finished(image.metadata, size=size, provenance=_PROVENANCE).metadata
+        for name in ImageFormat:
+            fitted(made, name)
     except (DecodeError, TooLargeError) as error:
         return error.code
     except Exception as error:  # noqa: BLE001  # it is what the search is for
@@ -62,7 +85,7 @@ def serve(seed: int) -> None:
     """Answer numbers on standard input with outcomes on standard output, one line each."""
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_BYTES, _MAX_ADDRESS_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    files = [encoding.make() for encoding in ENCODINGS]
+    files = whole_files()
     answer({"outcome": "ready"})
     for line in sys.stdin:
         begin = time.perf_counter()
@@ -186,7 +209,7 @@ def main() -> int:
         serve(options.seed)
         return 0
     if options.save is not None:
-        made = damaged(options.seed, options.save, [encoding.make() for encoding in ENCODINGS])
+        made = damaged(options.seed, options.save, whole_files())
         Path(f"damaged-{options.seed}-{options.save}.img").write_bytes(made)
         return 0
     summary = search(options.files, options.seed, workers=options.workers)

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from sdflow.images import ifd
 from sdflow.images.codec import DecodedImage, ImageFormat, Metadata, Pixels, decode
 from sdflow.images.encoding import encode
-from sdflow.images.formats import WriteOptions
+from sdflow.images.formats import ByteSource, WriteOptions
 
 EVERY_KIND = [(1, np.uint8), (2, np.uint8), (3, np.uint8), (4, np.uint8), (1, np.uint16)]
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -34,6 +34,34 @@ def exif(**more: int) -> bytes:
     return tags.tobytes().removeprefix(b"Exif\0\0")
 
 
+RICH_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+    ' xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+    ' tiff:Orientation="6" tiff:ImageWidth="53"><tiff:ImageLength>37</tiff:ImageLength>'
+    "<exif:PixelXDimension>53</exif:PixelXDimension><xmp:Thumbnails><rdf:Alt><rdf:li>x</rdf:li>"
+    '</rdf:Alt></xmp:Thumbnails></rdf:Description><rdf:Description rdf:about=""'
+    ' xmlns:sdflow="urn:sdflow:provenance:1" sdflow:software="old 1" sdflow:tau="1"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+).encode()
+IPTC = b"\x1c\2\x50\0\3abc"
+
+
+def rich_exif() -> bytes:
+    """EXIF with sizes, a MakerNote, a Software and all directories."""
+    tags = Image.Exif()
+    tags[0x0112], tags[0x0131], tags[0x010F] = 1, "Camera 7", "Maker"
+    tags[0x0100], tags[0x0101] = 53, 37
+    below = tags.get_ifd(0x8769)
+    below[0xA002], below[0xA003], below[0x927C] = 53, 37, b"note" * 40
+    below[0xA005] = {1: "R98"}
+    tags.get_ifd(0x8825)[2] = (47.0, 22.0, 30.5)
+    return tags.tobytes().removeprefix(b"Exif\0\0")
+
+
+RICH = Metadata(ICC, rich_exif(), RICH_XMP, IPTC, (300.0, 150.0))
 FULL = Metadata(icc=ICC, exif=exif(), xmp=XMP, dpi=(300.0, 150.0))
 
 
@@ -56,7 +84,7 @@ def noise(height: int, width: int, bands: int, dtype: type = np.uint8) -> Pixels
     return pixels
 
 
-def read(data: bytes, *, max_pixels: int = 10**6) -> DecodedImage:
+def read(data: ByteSource, *, max_pixels: int = 10**6) -> DecodedImage:
     return decode(data, key="a/b.img", max_pixels=max_pixels)
 
 

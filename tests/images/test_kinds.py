@@ -12,7 +12,16 @@ from PIL import Image
 from sdflow.errors import DecodeError
 from sdflow.images.codec import ImageFormat, decode, peek
 
-from .samples import big_endian_tiff, noise, opened, pillow, png, read, tiff, write
+from .samples import (
+    big_endian_tiff,
+    noise,
+    opened,
+    pillow,
+    png,
+    read,
+    tiff,
+    write,
+)
 
 
 def as_pillow(data: bytes, mode: str) -> np.ndarray:
@@ -168,7 +177,6 @@ REFUSED = {
     "complex TIFF": (tiff(b"a", **GREY, tag_258=8, tag_339=5), "signed or floating-point", 1),
     "LAB TIFF": (tiff(bytes(3), tag_262=8), "kind 8", 1),
     "YCbCr TIFF": (tiff(bytes(3), tag_262=6), "kind 6", 1),
-    "RGB TIFF with a spare": (pillow("RGBX", "TIFF"), "4 samples", 1),
     "RGB TIFF with two alphas": (tiff(bytes(5), tag_258=[8] * 5, tag_277=5), "5 samples", 1),
     "CMYK TIFF with alpha": (
         tiff(bytes(5), tag_258=[8] * 5, tag_277=5, tag_262=5),

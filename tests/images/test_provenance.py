@@ -52,7 +52,7 @@ def with_maker_note(order: str = ">", note: bytes = b"Maker" + bytes(range(256))
     tags = ifd.read_stream(exif(tag_305=0)).entries
     child = ifd.Directory({exif_edit.MAKER_NOTE: ifd.Entry(ifd.UNDEFINED, note)})
     main = ifd.Directory({**tags, 305: ifd.Entry(ifd.ASCII, b"Camera\0")}, {ifd.EXIF_TAG: child})
-    return ifd.write_stream(main, order, placed={exif_edit.MAKER_NOTE: (1234, note)})
+    return ifd.write_stream(main, order, placed={(ifd.EXIF_TAG, exif_edit.MAKER_NOTE): (1234, note)})
 
 
 def test_the_image_stands_upright_and_everything_else_stays() -> None:

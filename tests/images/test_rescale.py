@@ -7,14 +7,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sdflow.geometry import Size
+from sdflow.images.bands import bands_of
 from sdflow.images.formats import Pixels
-from sdflow.images.rescale import rescale, rescale_bands
+from sdflow.images.rescale import rescale_bands
 
 from .samples import noise
 from .written import cut, images
 
 SIZES = st.builds(Size, st.integers(1, 60), st.integers(1, 60))
 HEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
+
+
+def rescale(pixels: Pixels, target: Size) -> Pixels:
+    return np.concatenate(list(rescale_bands(bands_of(pixels), target).rows))
 
 
 def by_pillow(pixels: Pixels, target: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
