@@ -1,8 +1,8 @@
 """Image bytes to pixels, with everything around the pixels, or a refusal; see ``encoding`` too.
 
-The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff_layout``, ``avif``); libvips
-and imagecodecs decode what is left. What cannot be read as it is, is refused and says why; damaged
-metadata are left out, with a note. All functions may run in any number of threads.
+The containers are taken apart here (``jpeg``, ``png``, ``webp``, ``tiff_layout``, ``avif``), and
+libvips and imagecodecs decode what is left. What cannot be read as it is, is refused and says why;
+damaged metadata are left out, with a note. All functions may run in any number of threads.
 """
 
 from __future__ import annotations

@@ -66,8 +66,7 @@ def png_with_metadata(head: bytes, metadata: Metadata) -> bytes:
     if metadata.icc:
         parts.extend(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
     for name, body in metadata.png_colour:
-        if name != b"sRGB" or not metadata.icc:  # the one excludes the other
-            parts.extend(chunk(name, body))
+        parts.extend(chunk(name, body))
     if metadata.dpi is not None:
         x, y = (round(value / _METRES_PER_INCH) for value in metadata.dpi)
         parts.extend(chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))

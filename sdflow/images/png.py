@@ -16,7 +16,7 @@ from sdflow.images.formats import (
     check_length,
     take,
 )
-from sdflow.images.png_metadata import MAX_BYTES, NAMES, PngMetadata
+from sdflow.images.png_metadata import MAX_BYTES, NAMES, START_BYTES, PngMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,13 +123,13 @@ def _see(
 ) -> None:
     """Take in a chunk that is no part of the pixels."""
     name, start, size = chunk
-    if size > MAX_BYTES:
-        found.lose(name)
-        return
     try:
-        found.see(name, _checked(data, name, start, size), behind=behind)
+        if size <= MAX_BYTES:
+            found.see(name, _checked(data, name, start, size), behind=behind)
+            return
     except _ChecksumError:
-        found.lose(name)
+        pass
+    found.lose(name, data[start : start + min(size, START_BYTES)])
 
 
 def _checked(data: ByteSource, name: bytes, start: int, size: int) -> bytes:

@@ -21,8 +21,9 @@ _UNDER_A_PROFILE = frozenset({b"gAMA", b"cHRM", b"sRGB"})
 _TEXTS = frozenset({b"iTXt", b"tEXt", b"zTXt"})
 NAMES: Final = frozenset({b"iCCP", b"eXIf", b"pHYs", *_COLOUR_BYTES, *_TEXTS})
 """Chunks that are looked at."""
-_KINDS = {b"iCCP": "ICC profile", b"eXIf": "EXIF", b"pHYs": "density", b"iTXt": "text"}
-_KINDS |= {b"tEXt": "text", b"zTXt": "text"}
+START_BYTES: Final = 64
+"""As much of a chunk as ``lose`` wants to see."""
+_KINDS = {b"iCCP": "ICC profile", b"eXIf": "EXIF", b"pHYs": "density"}
 _METRES_PER_INCH = 0.0254
 
 
@@ -40,9 +41,11 @@ class PngMetadata:
         """What was left out, for people."""
         return "; ".join(f"damaged {what} left out" for what in self._lost)
 
-    def lose(self, name: bytes) -> None:
-        """A chunk cannot be read: it counts as absent."""
-        self._lost[_KINDS.get(name, f"{name.decode('ascii')} chunk")] = None
+    def lose(self, name: bytes, start: bytes = b"") -> None:
+        """A chunk that begins so cannot be read: it counts as absent."""
+        what = _kind(name, start)
+        if what is not None or name not in _TEXTS:  # other texts are never kept
+            self._lost[what or f"{name.decode('ascii')} chunk"] = None
 
     def see(self, name: bytes, body: bytes, *, behind: bool = False) -> None:
         """Take in a whole chunk; ``behind`` says that the pixels came before it.

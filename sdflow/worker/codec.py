@@ -98,7 +98,7 @@ class JobCodec:
             max_pixels=self.handling.max_pixels,
             first_frame=self.handling.first_frame,
         )
-        return Fetched(image.pixels, image.format, image.metadata, left_out(info))
+        return Fetched(image.pixels, image.format, image.metadata, left_out(info, image.note))
 
     def open(self, data: ByteSource, *, key: str) -> OpenedImage:
         """An image to be read in pieces; see ``images.codec.open_image``."""
@@ -129,11 +129,11 @@ class JobCodec:
             sample: Number of the result.
             key: Named in errors.
         """
+        bands = bands_of(pixels)
         if self.is_deep:
-            bands = self._scaled(bands_of(pixels), image.dtype)
+            bands = self._scaled(bands, image.dtype)
             pixels = _gathered(bands)
-        size = Size(*pixels.shape[:2])
-        metadata, note = self._metadata(image, size, sample)
+        metadata, note = self._metadata(image, bands, sample)
         return encode(pixels, metadata, self._options(image.format), key=key), note
 
     def write(self, bands: Bands, origin: Origin, *, sample: int, key: str, file: BinaryIO) -> str:
@@ -151,7 +151,7 @@ class JobCodec:
         """
         if self.is_deep:
             bands = self._scaled(bands, origin.dtype)
-        metadata, note = self._metadata(origin, bands.size, sample)
+        metadata, note = self._metadata(origin, bands, sample)
         encode_bands(bands, metadata, self._options(origin.format), key=key, file=file)
         return note
 
@@ -178,7 +178,7 @@ class JobCodec:
             given.tiff_pyramid,
         )
 
-    def _metadata(self, origin: Origin, size: Size, sample: int) -> tuple[Metadata, str]:
+    def _metadata(self, origin: Origin, bands: Bands, sample: int) -> tuple[Metadata, str]:
         given = self.parameters
         provenance = Provenance(
             software=f"sdflow {__version__}",
@@ -188,14 +188,23 @@ class JobCodec:
             seed=given.seed,
             sample=sample,
         )
-        made = finished(origin.metadata, size=size, provenance=provenance, mode=given.metadata)
-        fits = fitted(made.metadata, self._options(origin.format).format)
+        made = finished(
+            origin.metadata, size=bands.size, provenance=provenance, mode=given.metadata
+        )
+        name = self._options(origin.format).format
+        fits = fitted(made.metadata, name, num_bands=bands.num_bands)
         return fits.metadata, "; ".join(filter(None, (made.note, fits.note)))
 
 
-def left_out(info: ImageInfo) -> str:
-    """What of a file is no part of the result, for people; "" if nothing."""
-    return f"the first of {info.frames} images in the file" if info.frames > 1 else ""
+def left_out(info: ImageInfo, note: str) -> str:
+    """What of a file is no part of the result, for people; "" if nothing.
+
+    Args:
+        info: What the header says.
+        note: What was damaged.
+    """
+    first = f"the first of {info.frames} images in the file" if info.frames > 1 else ""
+    return "; ".join(filter(None, (first, note)))
 
 
 def _gathered(bands: Bands) -> Pixels:

@@ -191,7 +191,9 @@ class GiantWork:
                     item=item.key,
                 )
             has_windows = not opened.reader.is_random
-            record = GiantRecord.of(opened, note=left_out(info), has_windows=has_windows)
+            record = GiantRecord.of(
+                opened, note=left_out(info, opened.note), has_windows=has_windows
+            )
             giant = self._giant(item, record)
             self._codec.check(giant.drawn(()), record, key=item.key)
             if has_windows:

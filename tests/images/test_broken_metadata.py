@@ -33,6 +33,7 @@ def wrong(name: bytes, body: bytes) -> bytes:
 def assert_left_out(image: DecodedImage, note: str) -> None:
     assert image.metadata == Metadata()
     assert note in image.note
+    assert note or not image.note
 
 
 @pytest.mark.parametrize("behind", [False, True])
@@ -42,7 +43,9 @@ def assert_left_out(image: DecodedImage, note: str) -> None:
         (b"eXIf", b"II*\0\x08\0\0\0", "damaged EXIF left out"),
         (b"pHYs", bytes(9), "damaged density left out"),
         (b"iCCP", b"name\0\0" + zlib.compress(b"profile"), "damaged ICC profile left out"),
-        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<a/>", "damaged text left out"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<a/>", "damaged XMP left out"),
+        (b"tEXt", b"Raw profile type iptc\0\niptc\n 3\n1c0200", "damaged IPTC left out"),
+        (b"tEXt", b"Comment\0a word that nobody keeps", ""),
         (b"gAMA", bytes(4), "damaged gAMA chunk left out"),
         (b"prVt", b"abc", ""),
     ],

@@ -15,11 +15,12 @@ from .samples import ICC, pillow, png, png_chunk, read, tiff
 
 
 def test_a_fourth_sample_of_a_tiff_is_straight_alpha_unless_its_tag_says_otherwise() -> None:
-    rows, tags = bytes([100, 50, 0, 128]), {"tag_258": [8] * 4, "tag_277": 4}
+    rows = bytes([100, 50, 0, 128])
     for extra in ({}, {"tag_338": 0}, {"tag_338": 2}):
-        assert read(tiff(rows, **tags, **extra)).pixels.tolist() == [[[100, 50, 0, 128]]]
-    grey = {"tag_258": [8] * 2, "tag_262": 1, "tag_277": 2, "tag_338": 0}
-    assert read(tiff(b"\7\x80", **grey)).pixels.tolist() == [[[7, 128]]]
+        data = tiff(rows, tag_258=[8] * 4, tag_277=4, **extra)
+        assert read(data).pixels.tolist() == [[[100, 50, 0, 128]]]
+    grey = tiff(b"\7\x80", tag_258=[8] * 2, tag_262=1, tag_277=2, tag_338=0)
+    assert read(grey).pixels.tolist() == [[[7, 128]]]
 
 
 def test_a_palette_with_an_empty_trns_has_no_alpha() -> None:
@@ -93,9 +94,9 @@ def test_colour_chunks_behind_the_pixels_mean_nothing() -> None:
     assert read(late).metadata.png_colour == ()
 
 
-def coloured_avif(primaries: int, transfer: int, matrix: int = 6, **options: bytes) -> bytes:
+def coloured_avif(primaries: int, transfer: int, matrix: int = 6, icc: bytes = b"") -> bytes:
     """What Pillow writes as sRGB, its colours renamed."""
-    data = pillow("RGB", "AVIF", speed=8, **options)
+    data = pillow("RGB", "AVIF", speed=8, icc_profile=icc)
     assert data.count(b"colrnclx") == 1
     at = data.index(b"colrnclx") + 8
     return data[:at] + struct.pack(">HHH", primaries, transfer, matrix) + data[at + 6 :]
@@ -120,5 +121,5 @@ def test_colours_of_an_avif_like_those_of_srgb_are_read(primaries: int, transfer
 
 
 def test_a_profile_wins_over_the_wide_colours_of_an_avif() -> None:
-    data = coloured_avif(9, 16, 9, icc_profile=ICC)
+    data = coloured_avif(9, 16, 9, icc=ICC)
     assert read(data).metadata.icc == ICC

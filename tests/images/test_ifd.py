@@ -89,3 +89,14 @@ def test_values_that_overlap_cannot_blow_a_small_file_up() -> None:
 def test_a_number_of_another_type_is_refused() -> None:
     with pytest.raises(BrokenImageError, match="type 2"):
         ifd.Entry(2, b"12").integers()
+
+
+@pytest.mark.parametrize("kind", [16, 17, 18])
+def test_numbers_of_8_bytes_stand_in_a_bigtiff_alone(kind: int) -> None:
+    leaf = ifd.Directory({65000: ifd.Entry(kind, bytes(8)), 305: ifd.Entry(ifd.ASCII, b"a\0")})
+    tree = ifd.Directory(leaf.entries, {ifd.EXIF_TAG: leaf})
+    found = ifd.read_stream(ifd.write_stream(tree))
+    assert values(found) == {305: (2, b"a\0"), ifd.EXIF_TAG: {305: (2, b"a\0")}}
+    big = ifd.write_directory(tree, 16, ifd.BIG)
+    start = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16)
+    assert values(ifd.read_directory(start + big, 16, ifd.BIG)) == values(tree)

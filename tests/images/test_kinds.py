@@ -12,16 +12,7 @@ from PIL import Image
 from sdflow.errors import DecodeError
 from sdflow.images.codec import ImageFormat, decode, peek
 
-from .samples import (
-    big_endian_tiff,
-    noise,
-    opened,
-    pillow,
-    png,
-    read,
-    tiff,
-    write,
-)
+from .samples import big_endian_tiff, noise, opened, pillow, png, read, tiff, write
 
 
 def as_pillow(data: bytes, mode: str) -> np.ndarray:

@@ -13,8 +13,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
 
 from sdflow.geometry import Size
+from sdflow.images import ifd
 from sdflow.images.bands import Bands
 from sdflow.images.encoding import encode
+from sdflow.images.exif import MAKER_NOTE
 from sdflow.images.formats import ImageFormat, Metadata, WriteOptions
 from sdflow.images.orientation import UPRIGHT
 
@@ -108,3 +110,11 @@ def tags_of(found: Image.Exif) -> dict[str, Any]:
     """The same of what Pillow has read."""
     main = {tag: found[tag] for tag in (0x010F, 0x0112, 0x0131, 0x0132, 0x8298) if tag in found}
     return {"main": main, "exif": found.get_ifd(0x8769), "gps": found.get_ifd(0x8825)}
+
+
+def with_maker_note(order: str = ">", note: bytes = b"Maker" + bytes(range(256)) * 9) -> bytes:
+    """EXIF whose MakerNote stands where its maker has put it, and a thumbnail behind."""
+    found = ifd.read_stream(exif(tag_305=0)).entries
+    child = ifd.Directory({MAKER_NOTE: ifd.Entry(ifd.UNDEFINED, note)})
+    main = ifd.Directory({**found, 305: ifd.Entry(ifd.ASCII, b"Camera\0")}, {ifd.EXIF_TAG: child})
+    return ifd.write_stream(main, order, placed={(ifd.EXIF_TAG, MAKER_NOTE): (1234, note)})
