@@ -12,7 +12,7 @@ from sdflow.errors import PreconditionError, TransientStorageError
 from sdflow.storage.memory import MemoryStore
 from sdflow.storage.ranged import RangedObject
 from sdflow.storage.store import ObjectInfo
-from tests.storage.contract import content
+from tests.storage.streams import content
 
 BOUND = st.none() | st.integers(min_value=-5, max_value=250)
 

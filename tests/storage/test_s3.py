@@ -12,7 +12,8 @@ from sdflow.errors import AccessDeniedError, InvalidKeyError
 from sdflow.storage.listing import list_in_parallel
 from sdflow.storage.location import StoreLocation, open_store
 from sdflow.storage.s3 import S3Store
-from tests.storage.contract import LARGE, Bench, StoreContract
+from tests.storage.contract import Bench, StoreContract
+from tests.storage.streams import LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

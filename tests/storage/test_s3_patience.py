@@ -13,7 +13,7 @@ from sdflow.storage.s3 import S3Store
 from sdflow.storage.store import Store
 from tests.servers.faultproxy import Fault, FaultProxy
 from tests.servers.fixtures import Bucket
-from tests.storage.contract import LARGE
+from tests.storage.streams import LARGE
 
 pytestmark = pytest.mark.s3
 

@@ -15,7 +15,7 @@ from sdflow.errors import StorageError, TransientStorageError
 from sdflow.storage.backoff import Backoff
 from sdflow.storage.s3 import S3Store
 from tests.servers.faultproxy import Fault
-from tests.storage.contract import LARGE, BrokenStreamError, broken_stream, content
+from tests.storage.streams import LARGE, BrokenStreamError, broken_stream, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
