@@ -17,7 +17,7 @@ from sdflow.errors import (
 )
 from sdflow.storage.conditional import has_conditional_puts
 from sdflow.storage.listing import list_in_parallel
-from tests.storage.streams import StreamContract
+from tests.storage.streams import StreamContract, broken_stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
