@@ -158,7 +158,7 @@ def decode(
             pixels = np.require(upright(stored, opened.orientation), requirements=["C", "W"])
         except MemoryError as error:
             raise _memory_error(key, error) from error
-    return DecodedImage(pixels, info.format, opened.metadata, opened.note)
+    return DecodedImage(pixels, info.format, opened.metadata, opened.note, info.frames)
 
 
 class _KeyedReader:

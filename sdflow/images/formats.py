@@ -192,12 +192,14 @@ class DecodedImage:
         format: The format that it was decoded from.
         metadata: What was around the pixels.
         note: What was damaged and is left out of it, for people; empty where nothing was.
+        frames: Images in the file, of which this is the first.
     """
 
     pixels: Pixels
     format: ImageFormat
     metadata: Metadata
     note: str = ""
+    frames: int = 1
 
     @property
     def num_pixels(self) -> int:

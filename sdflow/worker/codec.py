@@ -91,14 +91,15 @@ class JobCodec:
 
     def decode(self, data: ByteSource, *, key: str) -> Fetched:
         """A whole image, upright; see ``images.codec.decode``."""
-        info = self.peek(data, key=key)
         image = codec.decode(
             data,
             key=key,
             max_pixels=self.handling.max_pixels,
             first_frame=self.handling.first_frame,
         )
-        return Fetched(image.pixels, image.format, image.metadata, left_out(info, image.note))
+        return Fetched(
+            image.pixels, image.format, image.metadata, left_out(image.frames, image.note)
+        )
 
     def open(self, data: ByteSource, *, key: str) -> OpenedImage:
         """An image to be read in pieces; see ``images.codec.open_image``."""
@@ -196,14 +197,14 @@ class JobCodec:
         return fits.metadata, "; ".join(filter(None, (made.note, fits.note)))
 
 
-def left_out(info: ImageInfo, note: str) -> str:
+def left_out(frames: int, note: str) -> str:
     """What of a file is no part of the result, for people; "" if nothing.
 
     Args:
-        info: What the header says.
+        frames: Images in the file, of which the first is taken.
         note: What was damaged.
     """
-    first = f"the first of {info.frames} images in the file" if info.frames > 1 else ""
+    first = f"the first of {frames} images in the file" if frames > 1 else ""
     return "; ".join(filter(None, (first, note)))
 
 

@@ -192,7 +192,7 @@ class GiantWork:
                 )
             has_windows = not opened.reader.is_random
             record = GiantRecord.of(
-                opened, note=left_out(info, opened.note), has_windows=has_windows
+                opened, note=left_out(info.frames, opened.note), has_windows=has_windows
             )
             giant = self._giant(item, record)
             self._codec.check(giant.drawn(()), record, key=item.key)

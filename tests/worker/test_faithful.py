@@ -82,7 +82,8 @@ def test_result_is_four_times_as_large_and_of_the_same_kind(encoding: Encoding) 
     assert after.pixels.shape == (4 * height, 4 * width, bands)
     assert after.pixels.dtype == before.pixels.dtype
     _assert_metadata_survives(before.metadata, after)
-    assert bool(line.note) is (encoding.frames > 1) or "IPTC" in line.note
+    first = f"the first of {encoding.frames} images in the file"
+    assert line.note.startswith(first) is (encoding.frames > 1)
     shown = pyvips.Image.new_from_buffer(result, "")  # another reader agrees on where is up
     assert (shown.autorot().width, shown.height) == (4 * width, 4 * height)
 
