@@ -91,12 +91,13 @@ def _command(source: str, target: str, weights: str, *more: str) -> list[str]:
 
 
 def _run_until(command: list[str], target: LocalStore | S3Store, count: int, kill: int) -> int:
-    """Start a job of its own, and send it a signal when it has made ``count`` results."""
+    """Start a job of its own; send it a signal when ``count`` results and a ledger part are there."""
     # No pipes: Ray's processes would hold them open for a while after their driver is gone.
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:  # noqa: S603
         while job.poll() is None:
-            made = sum(not info.key.startswith("_sdflow") for info in target.list())
-            if made >= count:
+            found = [info.key for info in target.list()]
+            made = sum(not key.startswith("_sdflow/") for key in found)
+            if made >= count and any(key.startswith("_sdflow/ledger/") for key in found):
                 os.kill(job.pid, kill)
                 break
         return job.wait()

@@ -122,6 +122,8 @@ class FaultProxy:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
+            # Connections that were closed last are let go of in the loop's next turn.
+            self._loop.run_until_complete(asyncio.sleep(0))
         except Exception as error:
             self._ready.set_exception(error)
             raise
