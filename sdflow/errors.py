@@ -5,6 +5,7 @@
     SdflowError
     ├── UsageError                 a wrong flag, setting or combination          exit status 2
     ├── WeightsError               weights missing, damaged or of another network  exit status 1
+    ├── TrainingError              a training run cannot go on                     exit status 1
     ├── ClusterError               Ray cannot be reached or gives no worker        exit status 1
     ├── StorageError               a store refused or broke                        exit status 1
     │   ├── NotFoundError          bucket, folder or object is absent
@@ -58,6 +59,12 @@ class WeightsError(SdflowError):
     """Weights are missing, damaged, unsafe or belong to another network."""
 
     code = "weights"
+
+
+class TrainingError(SdflowError):
+    """A training run diverged, or cannot go on from what is there."""
+
+    code = "training"
 
 
 class ClusterError(SdflowError):

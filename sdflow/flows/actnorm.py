@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from sdflow.flows.base import Transform
+from sdflow.flows.ranks import average_over_ranks
 
 _MIN_VARIANCE = 1e-4  # a channel flatter than this counts as having variance 1
 
@@ -62,13 +63,16 @@ class ActNorm(Transform):
     @torch.no_grad()
     def _start_from(self, x: Tensor) -> None:
         moments = torch.stack([x.mean(dim=(0, 2, 3)), x.square().mean(dim=(0, 2, 3))]).double()
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(moments)
-            moments /= distributed.get_world_size()
+        average_over_ranks(moments)
         mean, variance = moments[0], moments[1] - moments[0].square()
         variance = torch.where(variance < _MIN_VARIANCE, torch.ones_like(variance), variance)
-        self.loc.copy_(-mean.to(x.dtype).view_as(self.loc))
-        self.log_scale.copy_(-(variance.sqrt() + 1e-6).log().view_as(self.log_scale))
+        self.start(loc=-mean, scale=1 / (variance.sqrt() + 1e-6))
+
+    @torch.no_grad()
+    def start(self, *, loc: Tensor, scale: Tensor) -> None:
+        """Set the map, y = scale * (x + loc) with positive scales; each (C,)."""
+        self.loc.copy_(loc.view_as(self.loc))
+        self.log_scale.copy_(scale.log().view_as(self.log_scale))
         self.initialized.fill_(1)
         self._ready = True
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own convention
 
 from sdflow.flows.base import Transform
+from sdflow.flows.precision import unrounded
 
 
 class InvertibleConv1x1(Transform):
@@ -27,27 +28,41 @@ class InvertibleConv1x1(Transform):
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(num_channels, num_channels, dtype=torch.float64))[0]
-        permutation, lower, upper = torch.linalg.lu(rotation)
-        diagonal = upper.diagonal()
-        self.w_l = nn.Parameter(lower.float())
-        self.w_s = nn.Parameter(diagonal.abs().log().float())
-        self.w_u = nn.Parameter(upper.triu(1).float())
-        self.register_buffer("w_p", permutation.float())
+        self.num_channels = num_channels
+        square = torch.empty(num_channels, num_channels)
+        self.w_l = nn.Parameter(square.clone())
+        self.w_s = nn.Parameter(torch.empty(num_channels))
+        self.w_u = nn.Parameter(square.clone())
+        self.register_buffer("w_p", square)
         self.register_buffer("u_mask", torch.ones(num_channels, num_channels).triu(1))
         self.register_buffer("l_mask", torch.ones(num_channels, num_channels).tril(-1))
-        self.register_buffer("s_sign", diagonal.sign().float())
+        self.register_buffer("s_sign", torch.empty(num_channels))
         self.register_buffer("l_eye", torch.eye(num_channels))
+        rotation = torch.linalg.qr(torch.randn(num_channels, num_channels, dtype=torch.float64))[0]
+        self.set_weight(rotation)
+
+    @torch.no_grad()
+    def set_weight(self, weight: Tensor) -> None:
+        """Take on another W, regular and of shape (C, C)."""
+        permutation, lower, upper = torch.linalg.lu(weight.double())
+        diagonal = upper.diagonal()
+        self.w_p.copy_(permutation)
+        self.w_l.copy_(lower)
+        self.w_s.copy_(diagonal.abs().log())
+        self.w_u.copy_(upper.triu(1))
+        self.s_sign.copy_(diagonal.sign())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply every pixel's channels by W."""
         del context
-        return _mix(x, self.weight()), self._log_det(x)
+        with unrounded(x):
+            return _mix(x, self.weight()), self._log_det(x)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply every pixel's channels by the inverse of W."""
         del context
-        return _mix(y, self.inverse_weight()), -self._log_det(y)
+        with unrounded(y):
+            return _mix(y, self.inverse_weight()), -self._log_det(y)
 
     def weight(self, dtype: torch.dtype | None = None) -> Tensor:
         """W, shape (C, C), multiplied out in ``dtype``; None for that of the parameters."""

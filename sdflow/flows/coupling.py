@@ -50,9 +50,10 @@ class CouplingNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (log scale in (-0.5, 0.5), shift), each (B, num_changed, H, W)."""
+        dtype = x.dtype  # under autocast the convolutions alone are rounded
         x = F.leaky_relu(self.conv1(x), 0.01)
         x = F.leaky_relu(self.conv2(x), 0.01)
-        x = self.conv3(x)
+        x = self.conv3(x).to(dtype)
         return _SCALE_BOUND * torch.atan(2 * x[:, 0::2]), x[:, 1::2]
 
 

@@ -76,4 +76,4 @@ class Encoder(nn.Module):
         for block in self.trunk:
             deep = block(deep, modulation)
         out: Tensor = self.conv_out2(F.leaky_relu(self.conv_out1(shallow + deep), 0.2))
-        return out
+        return out.to(lr.dtype)

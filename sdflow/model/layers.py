@@ -76,7 +76,7 @@ class ConditionNet(nn.Module):
         features = shallow + self.conv_trunk(self.trunk(shallow))
         features = F.leaky_relu(self.conv_out1(features), 0.2)
         out: Tensor = self.conv_out2(features)
-        return out
+        return out.to(condition.dtype)
 
 
 class CellCondition(nn.Module):
@@ -94,7 +94,7 @@ class CellCondition(nn.Module):
     def forward(self, condition: Tensor) -> Tensor:
         """Compute the features of every cell."""
         cells = F.pixel_unshuffle(self.net(condition), 2)
-        return F.leaky_relu(self.conv(cells), 0.2)
+        return F.leaky_relu(self.conv(cells), 0.2).to(condition.dtype)
 
 
 def start_small(module: nn.Module) -> None:
