@@ -38,9 +38,7 @@ def fit(images: Iterable[Image]) -> NiqeModel:
         raise UsageError(
             f"NIQE is fitted to more sharp patches than these {num_patches}: give more photos"
         )
-    return NiqeModel(
-        features.mean(axis=0), np.cov(features, rowvar=False), len(kept), num_patches
-    )
+    return NiqeModel(features.mean(axis=0), np.cov(features, rowvar=False), len(kept), num_patches)
 
 
 def _sharp_patches(image: Image) -> Floats:

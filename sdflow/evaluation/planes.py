@@ -58,8 +58,7 @@ def level_pair(image: Image, reference: Image) -> tuple[Floats, Floats]:
     if pair[0].shape != pair[1].shape:
         (height, width), (rows, columns) = (one.shape[:2] for one in pair)
         raise UsageError(
-            f"images of one size are compared, not {width} x {height} px with "
-            f"{columns} x {rows} px"
+            f"images of one size are compared, not {width} x {height} px with {columns} x {rows} px"
         )
     return pair
 

@@ -37,6 +37,11 @@ class ActNorm(Transform):
         self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
         self._ready = False  # the flag as a Python value: reading the buffer would stall a GPU
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a batch or a checkpoint has set the parameters."""
+        return self._ready
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Normalise; in training, the first batch sets the parameters."""
         del context

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from sdflow.errors import TrainingError
+from sdflow.flows.actnorm import ActNorm
 from sdflow.flows.ranks import average_over_ranks
 from sdflow.model.sdflow import SDFlow
 from sdflow.training.discriminator import Discriminators
@@ -166,8 +167,9 @@ class Trainer:
         decay = self.recipe.ema_decay(self.step)
         averages, current = (list(part.parameters()) for part in (self.ema, self.model))
         torch._foreach_lerp_(averages, [one.detach() for one in current], 1 - decay)
-        for average, buffer in zip(self.ema.buffers(), self.model.buffers(), strict=True):
-            average.copy_(buffer)
+        for average, layer in zip(self.ema.modules(), self.model.modules(), strict=True):
+            if isinstance(average, ActNorm) and average.is_ready != cast("ActNorm", layer).is_ready:
+                average.load_state_dict(layer.state_dict())  # set by this step's batch
 
     def _count(self, losses: Mapping[str, float], *, skipped: bool) -> None:
         self.skipped += skipped
