@@ -25,7 +25,7 @@ _TRUNCATE = 3.5  # in sigmas: scikit-image's, which gives that radius
 _SMALLEST_PX = 2 * _RADIUS_PX + 1
 _C1 = (0.01 * PEAK) ** 2
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003
-SMALLEST_MULTISCALE_PX = 2 * _RADIUS_PX * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
+SMALLEST_MULTISCALE_PX = _SMALLEST_PX * 2 ** (len(_SCALE_WEIGHTS) - 1)
 
 
 def psnr(
@@ -92,8 +92,9 @@ def ms_ssim(
 ) -> float:
     """Multi-scale structural similarity (Wang et al. 2003, eq. 7) with the five weights of there.
 
-    Every scale is the mean of 2 x 2 pixels of the one before. The smallest window has to fit the
-    fifth; fewer scales would be another measure, so a smaller image has no value. A negative
+    Every scale is the mean of 2 x 2 pixels of the one before, an odd last row or column left out.
+    The window has to fit the fifth; fewer scales would be another measure, so a smaller image has
+    no value. A negative
     structure (an inverted image) counts as 0.
 
     Args:
@@ -103,7 +104,7 @@ def ms_ssim(
         border_px: Left out at every side.
 
     Returns:
-        In [0, 1], 1 for equal images; NaN where fewer than 161 px are left.
+        In [0, 1], 1 for equal images; NaN where fewer than 176 px are left.
 
     Raises:
         UsageError: The sizes differ, or scikit-image is missing.
@@ -152,7 +153,7 @@ def _multiscale(one: Floats, other: Floats) -> float:
         structure = _similarity_map(one, other) / _luminance_map(one, other)
         product *= max(float(structure.mean()), 0.0) ** weight
         one, other = _halved(one), _halved(other)
-    return product * max(_similarity(one, other), 0.0) ** _SCALE_WEIGHTS[-1]
+    return float(product * max(_similarity(one, other), 0.0) ** _SCALE_WEIGHTS[-1])
 
 
 def _luminance_map(one: Floats, other: Floats) -> Floats:

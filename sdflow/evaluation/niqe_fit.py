@@ -44,4 +44,5 @@ def fit(images: Iterable[Image]) -> NiqeModel:
 def _sharp_patches(image: Image) -> Floats:
     features, sharpness = patch_statistics(image)
     sharp = sharpness > _SHARP * sharpness.max(initial=0)
-    return features[sharp & np.isfinite(features).all(axis=1)]
+    kept: Floats = features[sharp & np.isfinite(features).all(axis=1)]
+    return kept

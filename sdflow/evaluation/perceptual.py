@@ -67,7 +67,8 @@ def _haar(plane: Floats, scale: int, axis: int) -> Floats:
     side = 2**scale
     step = np.repeat((1.0, -1.0), side // 2)
     filtered = _correlated(_correlated(plane, np.ones(side), 1 - axis), step, axis)
-    return np.abs(filtered) / side
+    magnitudes: Floats = np.abs(filtered) / side
+    return magnitudes
 
 
 def _mean_of_four(plane: Floats) -> Floats:

@@ -73,7 +73,8 @@ def mixed(rgb: Floats, weights: Floats) -> Floats:
     Returns:
         (planes, H, W) float64.
     """
-    return np.einsum("pc,hwc->phw", weights, rgb)
+    planes: Floats = np.einsum("pc,hwc->phw", weights, rgb)
+    return planes
 
 
 def limited_luma(rgb: Floats) -> Floats:

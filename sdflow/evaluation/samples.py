@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from sdflow.evaluation.fidelity import Channel
     from sdflow.evaluation.planes import Floats, Image
 
+Samples: TypeAlias = "Sequence[Image] | Image"
+"""S images of one size, or an array (S, H, W, 3)."""
 
-def spread_map(samples: Sequence[Image]) -> Floats:
+
+def spread_map(samples: Samples) -> Floats:
     """Where samples differ: their standard deviation (of S - 1), the mean of the channels.
 
     Args:
-        samples: S images of one size, or an array (S, H, W, 3).
+        samples: Of one image.
 
     Returns:
         (H, W) float64, 8-bit levels; NaN for fewer than two samples.
@@ -32,13 +35,13 @@ def spread_map(samples: Sequence[Image]) -> Floats:
     return spread
 
 
-def diversity(samples: Sequence[Image]) -> float:
+def diversity(samples: Samples) -> float:
     """The mean of ``spread_map``: 8-bit levels, NaN for fewer than two samples."""
     return float(spread_map(samples).mean())
 
 
 def mean_gain(
-    samples: Sequence[Image],
+    samples: Samples,
     reference: Image,
     *,
     channel: Channel = "y",
@@ -50,7 +53,7 @@ def mean_gain(
     the truth was. Below 0 only where some samples are much closer than others.
 
     Args:
-        samples: S images of one size, or an array (S, H, W, 3); at least one.
+        samples: At least one.
         reference: The truth.
         channel: As of ``psnr``.
         border_px: As of ``psnr``.

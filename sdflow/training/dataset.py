@@ -100,7 +100,9 @@ class PhotoSet:
         """
         pixels = self._photo(draw.photo)
         room = [max(length - side, 0) for length in pixels.shape[:2]]
-        top, left = (int(share * (r + 1)) for share, r in zip((draw.top, draw.left), room, strict=True))
+        top, left = (
+            int(share * (r + 1)) for share, r in zip((draw.top, draw.left), room, strict=True)
+        )
         patch = pixels[top : top + side, left : left + side]
         missing = [side - length for length in patch.shape[:2]]
         if any(missing):

@@ -87,7 +87,7 @@ class Objective:
             weight = recipe.losses.pixel + rows * (weight - recipe.losses.pixel)
         elif not weight:
             return terms
-        self._upscaling_terms(terms, batch, inputs, weight)
+        self._upscaling_terms(terms, batch, inputs, content, weight)
         if drawn is not None and step >= recipe.gan_from and recipe.losses.gan:
             self._upscaling_gan(terms, batch, drawn)
         return terms
@@ -134,15 +134,17 @@ class Objective:
             self._judge(terms, "lr", batch.lr, drawn, weights.gan)
 
     def _upscaling_terms(
-        self, terms: Terms, batch: Batch, inputs: Tensor, weight: float | Tensor
+        self, terms: Terms, batch: Batch, inputs: Tensor, content: Tensor, weight: float | Tensor
     ) -> None:
         """Pixels and features at temperature 0, from LR images whose HR photos are known."""
-        model = self.model
-        silence = torch.zeros_like(batch.hf_noise)
-        plain = model.hr_flow.decode(model.encoder(inputs), silence)
+        model, weights = self.model, self.recipe.losses
+        found = model.encoder(inputs)
+        if weights.agree:
+            terms.add("agree", l1(found, content.detach()), weights.agree)
+        plain = model.hr_flow.decode(found, torch.zeros_like(batch.hf_noise))
         terms.add("up_pixel", l1(plain, batch.hr), weight)
         seen = feature_distance(self.phi, plain, batch.hr)
-        terms.add("up_feature", seen, self.recipe.losses.perceptual)
+        terms.add("up_feature", seen, weights.perceptual)
 
     def _upscaling_gan(self, terms: Terms, batch: Batch, drawn: Tensor) -> None:
         """Photos drawn at temperatures above 0, from every second LR image."""

@@ -24,6 +24,7 @@ class LossWeights:
         energy: Mean square of the content latents (beta_1).
         match: Distance of z_LR from the encoder's content (beta_2).
         anchor: L1 at temperature 0 from the bicubic LR image *.
+        agree: L1 of the encoder's content of an LR image whose HR photo is known from that photo's *.
         pixel: L1 at temperature 0 of the backward terms.
         perceptual: Perceptual part of the backward terms.
         gan: Image GANs of the backward terms, at temperatures above 0.
@@ -36,6 +37,7 @@ class LossWeights:
     energy: float = 0.05
     match: float = 0.5
     anchor: float = 0.0
+    agree: float = 0.0
     pixel: float = 0.5
     perceptual: float = 0.5
     gan: float = 0.1
@@ -139,7 +141,7 @@ TINY = ModelConfig(
 """Sizes for tests: everything the published network has, once."""
 
 _SHORT = LossWeights(
-    nll=0.02, content=0.5, energy=0.001, match=0.5, domain=0.01, anchor=5.0, pixel=1.0,
+    nll=0.02, content=0.5, energy=0.001, match=0.5, domain=0.02, anchor=5.0, agree=0.25, pixel=2.0,
     perceptual=0.2, gan=0.01,
 )  # fmt: skip
 

@@ -11,14 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import nn
 
 from sdflow.flows.actnorm import ActNorm
 from sdflow.flows.conv1x1 import InvertibleConv1x1
+from sdflow.flows.coupling import CouplingNet
 from sdflow.flows.ranks import average_over_ranks
+from sdflow.model.layers import CellCondition, ConditionNet, DenseBlock
 from sdflow.training.losses import bicubic_quarter
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from collections.abc import Iterable
+
+    from torch import Tensor
 
     from sdflow.flows.base import Sequence, Transform
     from sdflow.model.encoder import Encoder
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 _SLOPE = 0.2  # of the encoder's leaky rectifiers
 _LEAST_SCALE = 1e-3
+_DENSE_GAIN = 0.5  # residual trunks add up
 
 
 def haar_mix(num_colours: int) -> Tensor:
@@ -43,7 +49,9 @@ def haar_mix(num_colours: int) -> Tensor:
 
 
 def start_from_haar(model: SDFlow) -> None:
-    """Set every mix of a fresh model, and make its encoder the identity."""
+    """Set every mix of a fresh model, make its encoder the identity and its other nets speak up."""
+    for part in (model.hr_flow, model.content_flow, model.deg_flow):
+        _start_loud(part)
     for block in model.hr_flow.blocks.children():
         _start_block(block)
     _start_steps(model.hr_flow.hf_flow)
@@ -71,6 +79,31 @@ def fit_to_data(model: SDFlow, hr: Tensor, lr: Tensor) -> None:
     cast("Tensor", last.bias).copy_(shift)
     wanted = lr * scale[:, None, None] + shift[:, None, None]
     _follow(model.content_flow, lr, wanted)
+
+
+@torch.no_grad()
+def _start_loud(part: nn.Module) -> None:
+    """Give convolutions weights that keep the size of what passes through them (He et al., 2015).
+
+    The published start is ten times quieter: with some nets in a row, hundreds of steps pass
+    before what they see reaches the zero convolutions at their ends.
+    """
+    for net in part.modules():
+        if isinstance(net, CouplingNet):
+            _start_convs((net.conv1, net.conv2), 1.0)
+        elif isinstance(net, DenseBlock):
+            _start_convs(net.children(), _DENSE_GAIN)
+        elif isinstance(net, ConditionNet):
+            _start_convs((net.conv_in, net.conv_trunk, net.conv_out1, net.conv_out2), 1.0)
+        elif isinstance(net, CellCondition):
+            _start_convs((net.conv,), 1.0)
+
+
+def _start_convs(convs: Iterable[nn.Module], gain: float) -> None:
+    for conv in convs:
+        weight = cast("Tensor", conv.weight)
+        nn.init.kaiming_normal_(weight, a=_SLOPE)
+        weight.mul_(gain)
 
 
 def _start_block(block: nn.Module) -> None:
