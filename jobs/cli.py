@@ -13,7 +13,9 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs.bench import add_arguments as add_bench_arguments
+from jobs.evaluate_command import add_evaluate
 from jobs.flags import add_command, add_settings, given_flags
+from jobs.train_command import add_train
 from sdflow import __version__
 from sdflow.config import (
     RETRY_FIELDS,
@@ -23,6 +25,7 @@ from sdflow.config import (
     flag_name,
     load_settings,
     load_target_settings,
+    setting_names,
 )
 from sdflow.errors import SdflowError, UsageError
 from sdflow.telemetry import configure_logs
@@ -95,8 +98,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
         name = unknown[0].partition("=")[0]
-        fields = JobSettings.model_fields | VerifySettings.model_fields
-        close = difflib.get_close_matches(name, map(flag_name, fields), n=1)
+        close = difflib.get_close_matches(name, map(flag_name, setting_names()), n=1)
         hint = f"did you mean {close[0]}?" if close and name.startswith("-") else "see --help"
         raise UsageError(f"unknown argument {unknown[0]}: {hint}", item=name)
     return arguments
@@ -120,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         add_settings(command, JobSettings.model_fields)
         command.set_defaults(run=_job, task=task)
     _add_commands_on_a_job(commands)
+    add_train(commands)
+    add_evaluate(commands, report=_print)
     demo = commands.add_parser(
         "demo", help="draw a few test photos, upscale and downscale them on a local Ray"
     )

@@ -186,30 +186,25 @@ _Settings = TypeVar("_Settings", bound=StorageSettings)
 
 
 def load_settings(flags: dict[str, Any]) -> JobSettings:
-    """Gather a job's settings from flags, environment and job file.
+    """Gather a job's settings, as :func:`load_target_settings`."""
+    return load_target_settings(JobSettings, flags)
+
+
+def load_target_settings(model: type[_Settings], flags: dict[str, Any]) -> _Settings:
+    """Gather a command's settings from flags, environment and, where it has one, settings file.
 
     Args:
+        model: What the command can be told.
         flags: Values given on the command line, by field name; absent where not given.
 
     Raises:
         UsageError: Naming the flag, variable or key that is wrong.
     """
-    job_file = flags.get("config") or os.environ.get(f"{ENV_PREFIX}CONFIG")
-    values = _read_job_file(job_file) if job_file else {}
-    return _gathered(JobSettings, flags, {**values, **_environment(JobSettings)})
-
-
-def load_target_settings(model: type[_Settings], flags: dict[str, Any]) -> _Settings:
-    """Gather the settings of a command that works on a job's destination.
-
-    Args:
-        model: What the command can be told.
-        flags: As in :func:`load_settings`.
-
-    Raises:
-        UsageError: Naming the flag or variable that is wrong.
-    """
-    return _gathered(model, flags, _environment(model))
+    values: dict[str, Any] = {}
+    if "config" in model.model_fields:
+        path = flags.get("config") or os.environ.get(f"{ENV_PREFIX}CONFIG")
+        values = _read_job_file(path) if path else {}
+    return _gathered(model, flags, {**values, **_environment(model)})
 
 
 def load_retry_settings(
@@ -218,8 +213,8 @@ def load_retry_settings(
     """The settings of a job that is there already, for doing a part of it again.
 
     Args:
-        flags: As in :func:`load_settings`, of ``RETRY_FIELDS``; they win over the environment's
-            variables of these fields, and those over what is recorded.
+        flags: As in :func:`load_target_settings`, of ``RETRY_FIELDS``; they win over the
+            environment's variables of these fields, and those over what is recorded.
         recorded: ``settings`` of the job's ``job.json``.
         source: Its ``source``.
 
@@ -258,6 +253,11 @@ def _read_job_file(path: str) -> dict[str, Any]:
     return values
 
 
+def setting_names(model: type[StorageSettings] = StorageSettings) -> set[str]:
+    """Fields of a model and of all models that extend it, as far as they are loaded."""
+    return set(model.model_fields).union(*map(setting_names, model.__subclasses__()))
+
+
 def flag_name(field: str) -> str:
     """The command-line spelling of a field: SRC for positions, else ``--kebab-case``."""
     return field.upper() if field in ("src", "dst") else "--" + field.replace("_", "-")
@@ -279,18 +279,17 @@ def _explain(item: Any, flags: dict[str, Any]) -> str:  # noqa: ANN401  # pydant
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), JobSettings.model_fields, n=1)
+    close = difflib.get_close_matches(name.lower(), setting_names(), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _refuse_unknown_variables() -> None:
     """Refuse variables that are no setting, but for those of a Kubernetes service's name."""
-    known = JobSettings.model_fields.keys() | VerifySettings.model_fields
+    known = setting_names()
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
-        if not variable.startswith(ENV_PREFIX) or name in known:
-            continue
-        if not _KUBERNETES_SERVICE.search(variable):
+        is_ours = variable.startswith(ENV_PREFIX) and not _KUBERNETES_SERVICE.search(variable)
+        if is_ours and name not in known:
             raise UsageError(
                 f"{variable} in the environment is not a setting{_suggestion(name)}", item=variable
             )

@@ -65,7 +65,7 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
     from sdflow.worker.engine import DEFAULT_TILE_PX
     from sdflow.worker.precision import resolve_precision
 
-    model = decode_weights(_read(settings.weights, options))
+    model = decode_weights(read_weights_at(settings.weights, options))
     on_gpu = _on_gpu(settings)
     if model.calibration is None:
         halo = widest_halo(getattr(model.config, task))
@@ -100,21 +100,27 @@ def _on_gpu(settings: JobSettings) -> bool:
     return cluster_gpus(settings.address) > 0
 
 
-def _read(setting: str, options: S3Options) -> dict[str, bytes]:
+def read_weights_at(address: str, options: S3Options) -> dict[str, bytes]:
+    """Read the files of weights at a path or an ``s3://`` address.
+
+    Raises:
+        WeightsError: If one is missing.
+        StorageError: If the store refuses.
+    """
     from sdflow.model.checkpoint import weight_files
 
-    folder = setting
-    if setting.endswith(".safetensors"):
-        head, slash, _ = setting.rpartition("/")
+    folder = address
+    if address.endswith(".safetensors"):
+        head, slash, _ = address.rpartition("/")
         folder = head or slash or "."
     store = open_store(StoreLocation(folder, options))
     files = {}
-    for name in weight_files(setting):
+    for name in weight_files(address):
         try:
             files[name] = store.get(name)
         except NotFoundError as error:
             raise WeightsError(
-                f"--weights {setting}: {error}; give a .safetensors file, a folder with "
+                f"--weights {address}: {error}; give a .safetensors file, a folder with "
                 "hrnet.pth, contentnet.pth, degnet.pth and lrencoder.pth, or 'bicubic'",
                 item="--weights",
             ) from error

@@ -5,6 +5,7 @@ No result has a truth: the sets show different things, and only how they are deg
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -84,15 +85,17 @@ def described(key: str, images: Sequence[Pixels], *, made_by: str = "") -> Degra
     Raises:
         ImageError: ``featureless``: there is nothing to describe.
     """
-    try:
-        parts = [describe([image]) for image in images]
-    except UsageError as error:
+    parts = []
+    for image in images:
+        with suppress(UsageError):  # one of several samples may be flat or clipped
+            parts.append(describe([image]))
+    if not parts:
         what = f"{key} by {made_by}" if made_by else key
         raise ImageError(
-            f"{what} is too small, flat or clipped to see how it is degraded: {error}",
+            f"{what} is too small, flat or clipped to see how it is degraded",
             item=key,
             code="featureless",
-        ) from error
+        )
     return Degradation(
         np.mean([part.spectrum_db for part in parts], axis=0),
         np.concatenate([part.features[first :: len(parts)] for first, part in enumerate(parts)]),

@@ -50,8 +50,9 @@ class Likelihood:
 
     @torch.inference_mode()
     def lr_bits(self, pixels: Pixels, key: str) -> float:
-        """Bits per dimension of a real small photo; NaN below 4 px."""
-        image = self._spread(pixels, key, _LR_MULTIPLE)
+        """Bits per dimension of a real small photo; NaN below 4 px and for young networks."""
+        known = self.model.has_degradation
+        image = self._spread(pixels, key, _LR_MULTIPLE) if known else None
         return math.nan if image is None else _bits(self.model.lr_log_prob(image), image)
 
     def _spread(self, pixels: Pixels, key: str, multiple_of: int) -> Tensor | None:

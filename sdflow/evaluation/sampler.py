@@ -22,12 +22,14 @@ class Sampler:
         taus: Temperatures to draw with.
         num_samples: Results for each image at temperatures above 0.
         seed: Seed of a job.
+        goes_down: Whether the network can downscale: one whose training is young cannot yet.
     """
 
     drawer: Drawer
     taus: tuple[float, ...]
     num_samples: int
     seed: int
+    goes_down: bool = True
 
     def count(self, tau: float) -> int:
         """How many results of an image differ: one without noise."""

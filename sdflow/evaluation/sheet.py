@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _GAP_PX, _LINE_PX, _TEXT_PX = 6, 18, 13
 _PAPER, _INK = (255, 255, 255), (0, 0, 0)
-_STEP_PX = 16  # of windows that are looked at for detail
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,7 +114,7 @@ def draw_sheet(rows: Sequence[SheetRow]) -> bytes:
 
 
 def busiest_window(pixels: Pixels, side: int) -> Region:
-    """Where a window has the steepest steps, on a grid of 16 px; at most the whole image.
+    """Where a window has the steepest steps, on a grid of a quarter of it; at most the image.
 
     Args:
         pixels: (H, W, 1 or 3).
@@ -127,8 +126,9 @@ def busiest_window(pixels: Pixels, side: int) -> Region:
     steps += np.abs(np.diff(grey, axis=1, append=grey[:, -1:]))
     # Sums of every rectangle from the corner on give those of any window.
     sums = np.pad(steps.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    grid_px = max(side // 4, 1)
     rows, columns = (
-        np.append(np.arange(0, whole - part, _STEP_PX), whole - part)
+        np.append(np.arange(0, whole - part, grid_px), whole - part)
         for whole, part in zip(grey.shape, (height, width), strict=True)
     )
     bottoms, rights = rows + height, columns + width

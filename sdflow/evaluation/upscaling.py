@@ -140,9 +140,9 @@ def _of_samples(
 ) -> dict[str, float]:
     each = [_of_image(image, pair, instruments) for image in drawn]
     values = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
-    # Of the first sample alone: going back costs as much as a sample does.
-    (back,) = sampler.draw("downscale", pair.key, drawn[0], 0.0)
-    values["lr_psnr_own"] = fidelity.consistency(back, pair.lr)
+    if sampler.goes_down:  # the first sample alone: going back costs as much as a sample does
+        (back,) = sampler.draw("downscale", pair.key, drawn[0], 0.0)
+        values["lr_psnr_own"] = fidelity.consistency(back, pair.lr)
     if len(drawn) > 1:
         values["diversity"] = samples.diversity(drawn)
         if pair.truth is not None:

@@ -79,14 +79,37 @@ def decode_weights(files: Mapping[str, bytes], *, calibrated: bool = True) -> SD
 
 
 def encode_safetensors(model: SDFlow) -> bytes:
-    """One file with the configuration in its metadata; tensors in float32."""
+    """One file with the configuration in its metadata.
+
+    Tensors are in float32, or in float16 where that loses nothing (:func:`rounded_to_half`).
+    """
     from safetensors.torch import save  # only needed to write files
 
     metadata = {"format": _FORMAT, "config": json.dumps(model.config.to_dict())}
     if model.calibration is not None:
         record = {"weights": weights_hash(model), "directions": model.calibration.to_dict()}
         metadata["calibration"] = json.dumps(record)
-    return save(_portable_state(model), metadata)
+    state = _portable_state(model)
+    halves = {name: _halved(tensor) for name, tensor in state.items()}
+    lossless = all(torch.equal(halves[name].to(one.dtype), one) for name, one in state.items())
+    return save(halves if lossless else state, metadata)
+
+
+def rounded_to_half(model: SDFlow) -> SDFlow:
+    """A copy of float32 on the CPU whose every number float16 can hold, for small files.
+
+    Raises:
+        WeightsError: If a number is beyond float16, or is none.
+    """
+    state = {}
+    for name, tensor in _portable_state(model).items():
+        state[name] = _halved(tensor).to(tensor.dtype)
+        if not bool(torch.isfinite(state[name]).all()):
+            raise WeightsError(f"{name} has numbers that float16 cannot hold", item=name)
+    with torch.device("meta"):
+        rounded = SDFlow(model.config)
+    rounded.load_state_dict(state, assign=True)
+    return rounded.eval().requires_grad_(requires_grad=False)
 
 
 def encode_official(model: SDFlow) -> dict[str, bytes]:
@@ -139,6 +162,10 @@ def _portable_state(model: SDFlow) -> dict[str, Tensor]:
     }
 
 
+def _halved(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
 def _decode_official(files: Mapping[str, bytes]) -> dict[str, Tensor]:
     state = {}
     for file_name, part in OFFICIAL_FILES.items():
@@ -174,7 +201,10 @@ def _decode_safetensors(name: str, data: bytes) -> tuple[ModelConfig, dict[str, 
     from safetensors.torch import load
 
     try:
-        state = load(data)
+        state = {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in load(data).items()
+        }
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         sizes = json.loads(metadata["config"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sdflow.flows.actnorm import ActNorm
 from sdflow.flows.distributions import gaussian_sample
 from sdflow.model.config import PAPER, ModelConfig
 from sdflow.model.content_flow import ContentFlow
@@ -65,6 +66,11 @@ class SDFlow(nn.Module):
         from sdflow.model.checkpoint import decode_weights, read_weights  # cycle
 
         return decode_weights(read_weights(path)).to(device=device, dtype=dtype)
+
+    @property
+    def has_degradation(self) -> bool:
+        """Whether the degradation flow has been trained or loaded, so that it can be inverted."""
+        return all(part.is_ready for part in self.deg_flow.modules() if isinstance(part, ActNorm))
 
     def encode_content(self, lr: Tensor) -> Tensor:
         """LR image (B, 3, h, w), any h and w from 2 up, to its content latent of the same shape."""

@@ -1,1 +1,1 @@
-"""Unified unpaired training: both flows, the degradation and the encoder, from two sets of photos."""
+"""Unified unpaired training of all four networks from two sets of photos."""

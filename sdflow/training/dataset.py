@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sdflow.errors import UsageError
-from sdflow.training.patches import POOL, PatchDraw, PhotoSetName, draw_patch, stream
+from sdflow.training.patches import PhotoSetName, draw_patch, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from sdflow.training.photos import PhotoSet
     from sdflow.training.recipe import Recipe
 
 _AHEAD = 3  # batches made while one is computed
@@ -49,6 +48,10 @@ class Batch:
     share: Tensor
     is_anchor: Tensor
 
+    def rows(self, count: int) -> Batch:
+        """The first rows alone."""
+        return Batch(**{item.name: getattr(self, item.name)[:count] for item in fields(self)})
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
         """The same on another device, in another floating type; channels last."""
         moved = {}
@@ -61,76 +64,6 @@ class Batch:
         return Batch(**moved)
 
 
-class PhotoSet:
-    """Photos by name, the last used of them held in memory.
-
-    Args:
-        names: In a fixed order: it decides what a seed means.
-        read: Gives RGB pixels (H, W, 3) uint8 of a name; called from several threads.
-        hold: How many to hold.
-
-    Raises:
-        UsageError: If there are none.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        read: Callable[[str], NDArray[np.uint8]],
-        *,
-        hold: int = 2 * POOL,
-    ) -> None:
-        if not names:
-            raise UsageError("no photos to train on")
-        self._names = tuple(names)
-        self._read = read
-        self._hold = hold
-        self._held: OrderedDict[int, Future[NDArray[np.uint8]]] = OrderedDict()
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        """How many photos there are."""
-        return len(self._names)
-
-    def patch(self, draw: PatchDraw, side: int) -> NDArray[np.float32]:
-        """A patch (side, side, 3) in [-1, 1], each level spread over its width.
-
-        Dequantised values are 2 (v + u) / 255 - 1 with u uniform in [-1/2, 1/2). Photos smaller
-        than the patch are continued by reflection.
-        """
-        pixels = self._photo(draw.photo)
-        room = [max(length - side, 0) for length in pixels.shape[:2]]
-        top, left = (
-            int(share * (r + 1)) for share, r in zip((draw.top, draw.left), room, strict=True)
-        )
-        patch = pixels[top : top + side, left : left + side]
-        missing = [side - length for length in patch.shape[:2]]
-        if any(missing):
-            patch = np.pad(patch, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
-        patch = np.rot90(patch[:, ::-1] if draw.flip else patch, draw.turns)
-        noise = np.random.default_rng(draw.grain).random(patch.shape, np.float32)
-        return (patch + noise - np.float32(0.5)) * np.float32(2 / 255) - np.float32(1)
-
-    def _photo(self, index: int) -> NDArray[np.uint8]:
-        with self._lock:
-            held = self._held.get(index)
-            if held is not None:
-                self._held.move_to_end(index)
-            else:
-                mine: Future[NDArray[np.uint8]] = Future()
-                self._held[index] = mine
-                if len(self._held) > self._hold:
-                    self._held.popitem(last=False)
-        if held is not None:
-            return held.result()
-        try:
-            mine.set_result(self._read(self._names[index]))
-        except BaseException as error:
-            mine.set_exception(error)
-            raise
-        return mine.result()
-
-
 def batches(
     recipe: Recipe,
     hr: PhotoSet,
@@ -139,7 +72,7 @@ def batches(
     first_step: int,
     rows: range,
     threads: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """The batches of the steps from ``first_step`` on, one after the other, made ahead.
 
     Args:
@@ -151,15 +84,14 @@ def batches(
         threads: That make patches.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="patches") as pool:
-        waiting: list[list[Future[dict[str, NDArray[Any]]]]] = []
-        for step in range(first_step, recipe.steps + _AHEAD):
-            if step < recipe.steps:
-                indices = [step * recipe.batch + row for row in rows]
-                waiting.append([pool.submit(_row, recipe, hr, lr, index) for index in indices])
-            if step >= first_step + _AHEAD or step >= recipe.steps:
-                if not waiting:
-                    return
-                yield _collated([future.result() for future in waiting.pop(0)])
+        ahead: deque[list[Future[dict[str, NDArray[Any]]]]] = deque()
+        for step in range(first_step, recipe.steps):
+            indices = [step * recipe.batch + row for row in rows]
+            ahead.append([pool.submit(_row, recipe, hr, lr, index) for index in indices])
+            if len(ahead) > _AHEAD:
+                yield _collated([future.result() for future in ahead.popleft()])
+        while ahead:
+            yield _collated([future.result() for future in ahead.popleft()])
 
 
 def _row(recipe: Recipe, hr: PhotoSet, lr: PhotoSet, index: int) -> dict[str, NDArray[Any]]:
@@ -177,7 +109,7 @@ def _row(recipe: Recipe, hr: PhotoSet, lr: PhotoSet, index: int) -> dict[str, ND
         "deg_noise": rng.standard_normal((_CELL_CHANNELS, side // 2, side // 2), np.float32),
         "grain": rng.standard_normal((3, side, side), np.float32),
         "share": rng.random(3),
-        "is_anchor": np.float32(index % 2 == 0),
+        "is_anchor": np.array(index % 2 == 0, np.float32),
     }
 
 

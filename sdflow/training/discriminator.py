@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from sdflow.model.config import ModelConfig
@@ -21,7 +23,7 @@ class PatchDiscriminator(nn.Sequential):
     def __init__(self, width: int, num_strides: int) -> None:
         channels = [3, *(width * 2 ** min(index, 3) for index in range(num_strides + 1))]
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(channels)):
             stride = 2 if index else 1
             layers.append(_normalised(nn.Conv2d(before, after, 2 + stride, stride, padding=1)))
             layers.append(nn.LeakyReLU(0.2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +44,13 @@ class OrientedFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of (B, 3, H, W) in [-1, 1], for every scale (B, 12, H', W')."""
-        luma = sum(weight * images[:, i : i + 1] for i, weight in enumerate(_LUMA))
+        luma = (images * images.new_tensor(_LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
         found = []
         for scale in range(_SCALES):
             if scale:
                 luma = F.avg_pool2d(luma, 2)
             with unrounded(luma):
-                edges = F.conv2d(luma, self.kernels.to(luma))
+                edges = F.conv2d(F.pad(luma, (3, 3, 3, 3), "replicate"), self.kernels.to(luma))
             even, odd = edges.chunk(2, dim=1)
             energy = (even.square() + odd.square() + _FLOOR**2).sqrt()
             found.append(torch.cat([edges, energy], dim=1))
@@ -89,10 +89,13 @@ class Vgg19Features(nn.Sequential):
                 "the perceptual weights are no VGG-19 of torchvision (vgg19-*.pth)"
             ) from error
 
-    def forward(self, images: Tensor) -> list[Tensor]:  # type: ignore[override]  # one of several
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Features of (B, 3, H, W) in [-1, 1], one tensor (B, 512, H/16, W/16)."""
         mean, std = (images.new_tensor(values).view(3, 1, 1) for values in _IMAGENET)
-        return [cast("Tensor", super().forward(((images + 1) / 2 - mean) / std))]
+        features = ((images + 1) / 2 - mean) / std
+        for layer in self:
+            features = layer(features)
+        return [features]
 
 
 def load_vgg19(data: bytes) -> Vgg19Features:

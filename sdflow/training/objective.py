@@ -77,18 +77,19 @@ class Objective:
         terms, recipe = Terms(), self.recipe
         reduced = bicubic_quarter(batch.hr)
         content = self._forward_terms(terms, batch, reduced, step)
-        inputs, weight = self._anchors(reduced, batch), recipe.losses.anchor
+        weights, inputs = recipe.losses, self._anchors(reduced, batch)
+        pixel: float | Tensor = weights.anchor
         drawn = None
         if step >= max(recipe.backward_from, recipe.degradation_from):
             drawn = self._downscaled(content, batch)
             self._downscaling_terms(terms, batch, content, reduced, drawn, step)
-            rows = batch.is_anchor if weight else torch.zeros_like(batch.is_anchor)
+            rows = batch.is_anchor if weights.anchor else torch.zeros_like(batch.is_anchor)
             inputs = torch.where(rows.view(-1, 1, 1, 1) > 0, inputs, drawn)
-            weight = recipe.losses.pixel + rows * (weight - recipe.losses.pixel)
-        elif not weight:
+            pixel = weights.pixel + rows * (weights.anchor - weights.pixel)
+        elif not weights.anchor:
             return terms
-        self._upscaling_terms(terms, batch, inputs, content, weight)
-        if drawn is not None and step >= recipe.gan_from and recipe.losses.gan:
+        self._upscaling_terms(terms, batch, inputs, content, pixel)
+        if drawn is not None and step >= recipe.gan_from and weights.gan:
             self._upscaling_gan(terms, batch, drawn)
         return terms
 
@@ -164,7 +165,7 @@ class Objective:
         """LR images of contents, each at its own temperature and with its own component."""
         model = self.model
         count = self.recipe.model.mixture_components
-        component = (batch.share[:, 0] * count).long().clamp(max=count - 1)
+        component = (batch.share[:, 0] * count).long()
         tau = 0.0 if is_plain else self._tau(batch)
         degradation = model.deg_flow.sample(content, batch.deg_noise * tau, component, 1.0)
         lr, _ = model.content_flow.inverse(content + degradation)

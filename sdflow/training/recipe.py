@@ -24,7 +24,7 @@ class LossWeights:
         energy: Mean square of the content latents (beta_1).
         match: Distance of z_LR from the encoder's content (beta_2).
         anchor: L1 at temperature 0 from the bicubic LR image *.
-        agree: L1 of the encoder's content of an LR image whose HR photo is known from that photo's *.
+        agree: L1 of the encoder's content from that of the HR photo, where that is known *.
         pixel: L1 at temperature 0 of the backward terms.
         perceptual: Perceptual part of the backward terms.
         gan: Image GANs of the backward terms, at temperatures above 0.

@@ -65,7 +65,7 @@ def start_from_haar(model: SDFlow) -> None:
 
 @torch.no_grad()
 def fit_to_data(model: SDFlow, hr: Tensor, lr: Tensor) -> None:
-    """Let a first batch set the ActNorms of the HR flow, and encoder and LR flow follow its content.
+    """Let a batch set the ActNorms of the HR flow, and encoder and LR flow follow its content.
 
     Args:
         model: After :func:`start_from_haar`, in training mode.
@@ -157,7 +157,7 @@ def _follow(flow: Sequence, images: Tensor, wanted: Tensor) -> None:
 
 
 def _affine_fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift, each (C,), by which x comes closest to y in every channel, over all ranks."""
+    """Scale and shift, each (C,), by which x comes closest to y, over all ranks."""
     values = [x, y, x * x, x * y]
     moments = torch.stack([value.double().mean(dim=(0, 2, 3)) for value in values])
     mean_x, mean_y, mean_xx, mean_xy = average_over_ranks(moments)

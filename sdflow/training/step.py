@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from sdflow.errors import TrainingError
+from sdflow.errors import TrainingError, UsageError
 from sdflow.flows.actnorm import ActNorm
 from sdflow.flows.ranks import average_over_ranks
 from sdflow.model.sdflow import SDFlow
@@ -71,6 +71,7 @@ class Trainer:
         self.step = 0
         self.skipped = 0
         self._skipped_in_a_row = 0
+        self._is_begun = False  # whether data or weights have set what the start leaves open
         self._device = torch.device(device)
         self._dtype = _DTYPES[recipe.precision]
         with torch.random.fork_rng(devices=()):
@@ -94,8 +95,9 @@ class Trainer:
             TrainingError: If too many steps in a row had no usable gradient.
         """
         batch = batch.to(self._device, self._dtype)
-        if self.step == 0 and self.recipe.start == "haar":
+        if not self._is_begun and self.recipe.start == "haar":
             fit_to_data(self.model, batch.hr, batch.lr)
+        self._is_begun = True
         self._set_rates()
         with self._autocast():
             self._discriminators.requires_grad_(requires_grad=False)
@@ -109,6 +111,20 @@ class Trainer:
         self._count(losses, skipped=not usable)
         self.step += 1
         return StepReport(self.step - 1, losses, grad_norm, not usable)
+
+    def begin_with(self, model: SDFlow) -> None:
+        """Take on the weights of a trained model of the same sizes.
+
+        Raises:
+            UsageError: If its sizes are others.
+        """
+        if model.config != self.recipe.model:
+            raise UsageError(
+                "--init has weights of other sizes than --preset trains", item="--init"
+            )
+        for network in (self.model, self.ema):
+            network.load_state_dict(model.state_dict())
+        self._is_begun = True
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run goes on from; every draw is a function of seed and step."""
@@ -133,6 +149,7 @@ class Trainer:
         for name, optimiser in self._optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         torch.set_rng_state(state["rng"])
+        self._is_begun = self.step > 0
 
     def _judge_better(self, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         if not pairs:
@@ -155,7 +172,7 @@ class Trainer:
     ) -> tuple[float, dict[str, float]]:
         """Set the gradients to their mean over all workers, clipped; (norm, losses) as numbers."""
         network.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch's
+        total.backward()
         parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
         _average_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip)

@@ -1,0 +1,142 @@
+"""``sdflow train``: a model from two sets of photos."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sdflow.driver.places import s3_options
+from sdflow.errors import UsageError
+from sdflow.storage import keys
+from sdflow.storage.location import StoreLocation, open_store, overlaps
+from sdflow.work.plan import is_wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sdflow.storage.location import S3Options
+    from sdflow.training.settings import TrainSettings
+    from sdflow.training.worker import PhotoPlace, Run
+
+_log = structlog.get_logger()
+STOPPED = 4
+
+
+def run(settings: TrainSettings) -> int:
+    """Train, from the run's last checkpoint on.
+
+    Returns:
+        Exit status: 0 if the last step is done, 4 if it was stopped and can be resumed.
+
+    Raises:
+        UsageError: Settings cannot be trained, or differ from those the run was begun with.
+        TrainingError: The run diverged, or a checkpoint is damaged.
+        StorageError: A store refuses.
+        ClusterError: Ray gives no workers, or loses them again and again.
+    """
+    import torch
+
+    from sdflow.training.worker import work
+
+    plan = _plan(settings)
+    has_gpu = torch.cuda.is_available()
+    gpus = settings.gpus_per_worker if settings.gpus_per_worker is not None else float(has_gpu)
+    if settings.workers > 1:
+        from sdflow.training.cluster import train_on_ray
+
+        train_on_ray(plan, workers=settings.workers, gpus_per_worker=gpus, address=settings.address)
+        return 0
+    with _told_to_stop() as should_stop:
+        done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
+    if not done:
+        _log.warning("stopped; the same command resumes the run", place=plan.target.url)
+    return 0 if done else STOPPED
+
+
+def _plan(settings: TrainSettings) -> Run:
+    from sdflow.training.loop import Cadence
+    from sdflow.training.worker import Run
+
+    options = s3_options(settings)
+    target = StoreLocation(settings.dst, options)
+    photos = {
+        "hr": _photos(settings.hr, settings.hr_include, options, target, "--hr"),
+        "lr": _photos(settings.lr, settings.lr_include, options, target, "--lr"),
+    }
+    counts = {name: len(place.keys) for name, place in photos.items()}
+    _log.info("photos to train on", **counts)
+    return Run(
+        recipe=settings.recipe(),
+        target=target,
+        photos=photos,
+        cadence=Cadence(settings.checkpoint_every, settings.keep, settings.sample_every),
+        threads=settings.threads,
+        hold_bytes=int(settings.hold_gib * 2**30),
+        max_pixels=settings.max_pixels,
+        may_change=settings.change,
+        initial=_initial(settings.init, options),
+        vgg19=_file(settings.vgg19, options),
+    )
+
+
+def _photos(
+    address: str, include: tuple[str, ...], options: S3Options, target: StoreLocation, flag: str
+) -> PhotoPlace:
+    from sdflow.training.worker import PhotoPlace
+
+    place = StoreLocation(address, options)
+    if overlaps(place, target):
+        raise UsageError(
+            f"{flag} {place.url} and DST {target.url} overlap: sample pictures would become photos",
+            item=flag,
+        )
+    store = open_store(place)
+    store.check()
+    found = tuple(
+        info.key
+        for info in store.list()
+        if not info.is_placeholder
+        and not keys.is_job_key(info.key)
+        and is_wanted(info.key, include=include, exclude=())
+    )
+    if not found:
+        raise UsageError(f"{flag}: there is no photo in {store.url}", item=flag)
+    return PhotoPlace(place, found)
+
+
+def _initial(address: str | None, options: S3Options) -> bytes | None:
+    if address is None:
+        return None
+    from sdflow.driver.weights import read_weights_at
+    from sdflow.model.checkpoint import decode_weights, encode_safetensors
+
+    return encode_safetensors(decode_weights(read_weights_at(address, options), calibrated=False))
+
+
+def _file(address: str | None, options: S3Options) -> bytes | None:
+    if address is None:
+        return None
+    folder, slash, name = address.rpartition("/")
+    return open_store(StoreLocation(folder or slash or ".", options)).get(name)
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or Ctrl-C has come; a second Ctrl-C ends the command at once."""
+    told: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
+        _log.warning("stopping after this step; again stops at once")
+
+    before = {one: signal.signal(one, note) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(told)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
