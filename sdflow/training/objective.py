@@ -89,7 +89,7 @@ class Objective:
         elif not weights.anchor:
             return terms
         self._upscaling_terms(terms, batch, inputs, content, pixel)
-        if drawn is not None and step >= recipe.gan_from and weights.gan:
+        if drawn is not None and step >= recipe.gan_from and weights.gan_hr:
             self._upscaling_gan(terms, batch, drawn)
         return terms
 
@@ -131,8 +131,8 @@ class Objective:
         terms.add("down_pixel", low_pass_l1(plain, reduced), weights.pixel)
         seen = feature_distance(self.phi, low_pass(plain), low_pass(reduced))
         terms.add("down_feature", seen, weights.perceptual)
-        if step >= self.recipe.gan_from and weights.gan:
-            self._judge(terms, "lr", batch.lr, drawn, weights.gan)
+        if step >= self.recipe.gan_from and weights.gan_lr:
+            self._judge(terms, "lr", batch.lr, drawn, weights.gan_lr)
 
     def _upscaling_terms(
         self, terms: Terms, batch: Batch, inputs: Tensor, content: Tensor, weight: float | Tensor
@@ -152,7 +152,7 @@ class Objective:
         chosen = batch.is_anchor == 0
         noise = (batch.hf_noise * self._tau(batch))[chosen]
         upscaled = self.model.hr_flow.decode(self.model.encoder(drawn[chosen]), noise)
-        self._judge(terms, "hr", batch.hr, upscaled, self.recipe.losses.gan / 2)
+        self._judge(terms, "hr", batch.hr, upscaled, self.recipe.losses.gan_hr / 2)
 
     def _judge(
         self, terms: Terms, domain: str, real: Tensor, generated: Tensor, weight: float

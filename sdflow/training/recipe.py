@@ -27,7 +27,8 @@ class LossWeights:
         agree: L1 of the encoder's content from that of the HR photo, where that is known *.
         pixel: L1 at temperature 0 of the backward terms.
         perceptual: Perceptual part of the backward terms.
-        gan: Image GANs of the backward terms, at temperatures above 0.
+        gan_lr: GAN of the LR images drawn at temperatures above 0.
+        gan_hr: GAN of the HR photos drawn likewise.
     """
 
     nll: float = 1.0
@@ -40,7 +41,8 @@ class LossWeights:
     agree: float = 0.0
     pixel: float = 0.5
     perceptual: float = 0.5
-    gan: float = 0.1
+    gan_lr: float = 0.1
+    gan_hr: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse factors below 0."""
@@ -141,23 +143,24 @@ TINY = ModelConfig(
 """Sizes for tests: everything the published network has, once."""
 
 _SHORT = LossWeights(
-    nll=0.02, content=0.5, energy=0.001, match=0.5, domain=0.02, anchor=5.0, agree=0.25, pixel=2.0,
-    perceptual=0.2, gan=0.01,
+    nll=0.02, content=0.5, energy=0.001, match=0.5, domain=0.2, anchor=5.0, agree=0.25, pixel=2.0,
+    perceptual=0.2, gan_lr=0.2, gan_hr=0.02,
 )  # fmt: skip
 
 RECIPES = {
     "paper": Recipe(),
     "small": Recipe(
         model=PRESETS["small"],
-        steps=4000,
+        steps=2600,
         batch=8,
         patch=128,
         learning_rate=5e-4,
+        discriminator_rate=3e-4,
         warmup=100,
         grain=12.0,
         degradation_from=200,
         backward_from=400,
-        gan_from=3200,
+        gan_from=1300,
         precision="bf16",
         losses=_SHORT,
     ),
