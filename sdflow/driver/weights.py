@@ -44,7 +44,7 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
 
     Args:
         settings: ``weights`` is ``bicubic``, ``copy``, ``default``, a path or an ``s3://``
-            address. No trained weights are bundled yet, so ``default`` is bicubic.
+            address.
         task: Direction.
         options: How to reach S3.
 
@@ -56,7 +56,7 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
         if settings.format != "keep":
             raise UsageError("--weights copy writes sources as they are: leave --format out")
         return JobWeights(COPY)
-    if settings.weights in (BICUBIC, "default"):
+    if settings.weights == BICUBIC:
         return JobWeights(BICUBIC)
     import torch
 
@@ -101,14 +101,16 @@ def _on_gpu(settings: JobSettings) -> bool:
 
 
 def read_weights_at(address: str, options: S3Options) -> dict[str, bytes]:
-    """Read the files of weights at a path or an ``s3://`` address.
+    """Read the files of weights at a path or an ``s3://`` address, or the bundled ones.
 
     Raises:
         WeightsError: If one is missing.
         StorageError: If the store refuses.
     """
-    from sdflow.model.checkpoint import weight_files
+    from sdflow.model.checkpoint import DEFAULT, read_weights, weight_files
 
+    if address == DEFAULT:
+        return read_weights(DEFAULT)
     folder = address
     if address.endswith(".safetensors"):
         head, slash, _ = address.rpartition("/")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+DEFAULT = "default"
+"""The path that stands for the weights that come with the package."""
+
 _FORMAT = "sdflow-1"
+_BUNDLED = "small.safetensors"
 
 
 def weight_files(path: str) -> tuple[str, ...]:
@@ -33,9 +38,14 @@ def weight_files(path: str) -> tuple[str, ...]:
 def read_weights(path: str | Path) -> dict[str, bytes]:
     """Read weights from disk as :func:`decode_weights` takes them.
 
+    Args:
+        path: A file, a folder, or ``default`` for the weights that come with the package.
+
     Raises:
         WeightsError: If a file is missing or unreadable.
     """
+    if str(path) == DEFAULT:
+        return {_BUNDLED: resources.files("sdflow").joinpath("weights", _BUNDLED).read_bytes()}
     folder = Path(path).parent if str(path).endswith(".safetensors") else Path(path)
     files = {}
     for name in weight_files(str(path)):

@@ -53,7 +53,8 @@ class SDFlow(nn.Module):
         """Load weights for inference.
 
         Args:
-            path: A folder with the four official ``.pth`` files, or one ``.safetensors`` file.
+            path: A folder with the four official ``.pth`` files, one ``.safetensors`` file, or
+                ``default`` for the weights that come with the package.
             device: Where the model shall live.
             dtype: Floating type of its parameters.
 

@@ -1,0 +1,74 @@
+"""Training on real Ray workers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from sdflow.storage.local import LocalStore
+from sdflow.storage.location import StoreLocation
+from sdflow.training.checkpoints import list_checkpoints, load_checkpoint
+from sdflow.training.cluster import train_on_ray
+from sdflow.training.loop import Cadence
+from sdflow.training.recipe import RECIPES
+from sdflow.training.worker import PhotoPlace, Run, work
+from tests.training.pictures import save_photos
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STEPS = 6
+
+
+def _run(folder: Path, target: str) -> Run:
+    """All phases of the loss within a few steps, in double precision."""
+    recipe = dataclasses.replace(
+        RECIPES["tiny-test"],
+        steps=_STEPS,
+        batch=4,
+        patch=32,
+        warmup=2,
+        degradation_from=1,
+        backward_from=2,
+        gan_from=3,
+        precision="fp64",
+    )
+    photos = {}
+    for name, side in (("hr", 64), ("lr", 24)):
+        keys = save_photos(folder / name, count=5, side=side)
+        photos[name] = PhotoPlace(StoreLocation(str(folder / name)), tuple(keys))
+    return Run(
+        recipe=recipe,
+        target=StoreLocation(str(folder / target)),
+        photos=photos,
+        cadence=Cadence(checkpoint=_STEPS, keep=1, sample=_STEPS),
+        threads=1,
+        hold_bytes=2**24,
+        max_pixels=10**6,
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`")  # Ray warns of its own default
+def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: str) -> None:
+    del ray_session
+    one, two = _run(tmp_path, "one"), _run(tmp_path, "two")
+    assert work(one, device="cpu")
+    train_on_ray(two, workers=2, gpus_per_worker=0, address="local")
+    states = []
+    for run in (one, two):
+        store = LocalStore(run.target.url)
+        (key,) = list_checkpoints(store)
+        states.append(load_checkpoint(store, key))
+    assert states[0]["step"] == states[1]["step"] == _STEPS
+    for name in ("model", "ema", "discriminators"):
+        for key, tensor in states[0][name].items():
+            torch.testing.assert_close(states[1][name][key], tensor, rtol=1e-6, atol=1e-6)
+    moved = max(
+        float((tensor - states[0]["ema"][key]).abs().max())
+        for key, tensor in states[0]["model"].items()
+    )
+    assert moved > 1e-4  # there was something to agree on
