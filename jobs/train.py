@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from sdflow.training.worker import PhotoPlace, Run
 
 _log = structlog.get_logger()
+RUN_KEY = "run.json"
 STOPPED = 4
+_CPU_THREADS, _GPU_THREADS = 2, 16
 
 
 def run(settings: TrainSettings) -> int:
@@ -37,26 +41,69 @@ def run(settings: TrainSettings) -> int:
         StorageError: A store refuses.
         ClusterError: Ray gives no workers, or loses them again and again.
     """
-    import torch
-
+    from sdflow.training.loop import Place, find_state
     from sdflow.training.worker import work
 
-    plan = _plan(settings)
-    has_gpu = torch.cuda.is_available()
-    gpus = settings.gpus_per_worker if settings.gpus_per_worker is not None else float(has_gpu)
+    gpus = _gpus_per_worker(settings)
+    plan = _plan(settings, on_gpu=gpus > 0)
+    Place(count=settings.workers).rows(plan.recipe.batch)
+    store = open_store(plan.target)
+    find_state(plan.recipe, store, may_change=plan.may_change)
+    store.put(RUN_KEY, json.dumps(_facts(settings, plan), indent=2).encode())
     if settings.workers > 1:
         from sdflow.training.cluster import train_on_ray
 
-        train_on_ray(plan, workers=settings.workers, gpus_per_worker=gpus, address=settings.address)
-        return 0
-    with _told_to_stop() as should_stop:
-        done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
+        with _interrupted_by_sigterm():
+            done = train_on_ray(
+                plan,
+                workers=settings.workers,
+                gpus_per_worker=gpus,
+                address=settings.address,
+                log_format=settings.log_format,
+            )
+    else:
+        with _told_to_stop() as should_stop:
+            done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
     if not done:
         _log.warning("stopped; the same command resumes the run", place=plan.target.url)
     return 0 if done else STOPPED
 
 
-def _plan(settings: TrainSettings) -> Run:
+def _gpus_per_worker(settings: TrainSettings) -> int:
+    """What is asked for, or one wherever there are some."""
+    import torch
+
+    if settings.workers > 1 and settings.address != "local":
+        from sdflow.driver.loop import cluster_gpus
+
+        found = int(cluster_gpus(settings.address))
+    else:
+        found = torch.cuda.device_count()
+    wanted = settings.gpus_per_worker
+    if wanted is None:
+        return int(found >= settings.workers)
+    if wanted * settings.workers > found:
+        raise UsageError(
+            f"--gpus-per-worker {wanted}: {settings.workers} workers want more GPUs than the "
+            f"{found} there are",
+            item="--gpus-per-worker",
+        )
+    return wanted
+
+
+def _facts(settings: TrainSettings, plan: Run) -> dict[str, Any]:
+    """What the run was begun or resumed with. No credential is among it."""
+    return {
+        "recipe": plan.recipe.to_dict(),
+        "hr": plan.photos["hr"].location.url,
+        "lr": plan.photos["lr"].location.url,
+        "photos": {name: len(place.keys) for name, place in plan.photos.items()},
+        "settings": settings.model_dump(mode="json", exclude={"endpoint_url", "profile"}),
+        "versions": {name: version(name) for name in ("sdflow", "torch", "numpy")},
+    }
+
+
+def _plan(settings: TrainSettings, *, on_gpu: bool) -> Run:
     from sdflow.training.loop import Cadence
     from sdflow.training.worker import Run
 
@@ -73,7 +120,7 @@ def _plan(settings: TrainSettings) -> Run:
         target=target,
         photos=photos,
         cadence=Cadence(settings.checkpoint_every, settings.keep, settings.sample_every),
-        threads=settings.threads,
+        threads=settings.threads or (_GPU_THREADS if on_gpu else _CPU_THREADS),
         hold_bytes=int(settings.hold_gib * 2**30),
         max_pixels=settings.max_pixels,
         may_change=settings.change,
@@ -121,6 +168,20 @@ def _file(address: str | None, options: S3Options) -> bytes | None:
         return None
     folder, slash, name = address.rpartition("/")
     return open_store(StoreLocation(folder or slash or ".", options)).get(name)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does: workers end, and the last checkpoint is what remains."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -66,6 +66,11 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
     from sdflow.worker.precision import resolve_precision
 
     model = decode_weights(read_weights_at(settings.weights, options))
+    if task == "downscale" and not model.has_degradation:
+        raise WeightsError(
+            "these weights have not learnt to downscale: train them beyond --degradation-from",
+            item="--weights",
+        )
     on_gpu = _on_gpu(settings)
     if model.calibration is None:
         halo = widest_halo(getattr(model.config, task))

@@ -69,6 +69,8 @@ class ActNorm(Transform):
     def _start_from(self, x: Tensor) -> None:
         moments = torch.stack([x.mean(dim=(0, 2, 3)), x.square().mean(dim=(0, 2, 3))]).double()
         average_over_ranks(moments)
+        if not bool(moments.isfinite().all()):
+            raise FloatingPointError("ActNorm cannot start from values that are no numbers")
         mean, variance = moments[0], moments[1] - moments[0].square()
         variance = torch.where(variance < _MIN_VARIANCE, torch.ones_like(variance), variance)
         self.start(loc=-mean, scale=1 / (variance.sqrt() + 1e-6))

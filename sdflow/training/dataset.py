@@ -48,6 +48,10 @@ class Batch:
     share: Tensor
     is_anchor: Tensor
 
+    def component(self, count: int) -> Tensor:
+        """A component of each sample, int64 (B,), of so many."""
+        return (self.share[:, 0] * count).long().clamp(max=count - 1)
+
     def rows(self, count: int) -> Batch:
         """The first rows alone."""
         return Batch(**{item.name: getattr(self, item.name)[:count] for item in fields(self)})
@@ -108,7 +112,7 @@ def _row(recipe: Recipe, hr: PhotoSet, lr: PhotoSet, index: int) -> dict[str, ND
         "hf_noise": rng.standard_normal((_HF_CHANNELS, side, side), np.float32),
         "deg_noise": rng.standard_normal((_CELL_CHANNELS, side // 2, side // 2), np.float32),
         "grain": rng.standard_normal((3, side, side), np.float32),
-        "share": rng.random(3),
+        "share": rng.random(3, np.float32),
         "is_anchor": np.array(index % 2 == 0, np.float32),
     }
 

@@ -40,7 +40,7 @@ def sample_grid(model: SDFlow, batch: Batch, recipe: Recipe) -> NDArray[np.uint8
     parameter = next(model.parameters())
     batch = batch.rows(min(_ROWS, len(batch.hr))).to(parameter.device, parameter.dtype)
     reduced = bicubic_quarter(batch.hr)
-    component = (batch.share[:, 0] * recipe.model.mixture_components).long()
+    component = batch.component(recipe.model.mixture_components)
     columns = [
         _enlarged(reduced),
         model.upscale(reduced, tau=0.0, noise=batch.hf_noise),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sdflow.errors import UsageError
+from sdflow.errors import UsageError, WeightsError
 from sdflow.model.checkpoint import encode_safetensors, rounded_to_half
 from sdflow.training.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from sdflow.training.dataset import batches
@@ -13,11 +13,11 @@ from sdflow.training.grid import sample_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from sdflow.model.sdflow import SDFlow
     from sdflow.storage.store import Store
     from sdflow.training.photos import PhotoSet
     from sdflow.training.recipe import Recipe
@@ -97,12 +97,25 @@ def resume(trainer: Trainer, store: Store, *, may_change: bool = False) -> int:
         UsageError: If it differs, naming what, or belongs to networks of other sizes.
         TrainingError: If the checkpoint is damaged.
     """
-    found = list_checkpoints(store)
-    if found:
-        state = load_checkpoint(store, found[-1])
-        _check_recipe(state["recipe"], trainer.recipe, may_change=may_change)
+    state = find_state(trainer.recipe, store, may_change=may_change)
+    if state is not None:
         trainer.load_state_dict(state)
     return trainer.step
+
+
+def find_state(recipe: Recipe, store: Store, *, may_change: bool) -> dict[str, Any] | None:
+    """The newest checkpoint, if there is one that this recipe can go on from.
+
+    Raises:
+        UsageError: As :func:`resume`.
+        TrainingError: Likewise.
+    """
+    found = list_checkpoints(store)
+    if not found:
+        return None
+    state = load_checkpoint(store, found[-1])
+    _check_recipe(state["recipe"], recipe, may_change=may_change)
+    return state
 
 
 def train(
@@ -145,16 +158,25 @@ def train(
         done, stops = trainer.step, should_stop() or trainer.step == recipe.steps
         if watcher is not None:
             watcher.stepped(report)
-            if done % cadence.sample == 0 or done == recipe.steps:
+            is_due = done % cadence.sample == 0 or done == recipe.steps
+            if is_due and done > trainer.skipped:
                 watcher.sampled(done, sample_grid(trainer.ema, batch, recipe))
             if done % cadence.checkpoint == 0 or stops:
                 save_checkpoint(store, trainer.state_dict(), keep=cadence.keep)
-                store.put(WEIGHTS_KEY, encode_safetensors(rounded_to_half(trainer.ema)))
+                store.put(WEIGHTS_KEY, _exported(trainer.ema))
                 watcher.saved(done)
         if stops:
             break
     stream.close()
     return trainer.step >= recipe.steps
+
+
+def _exported(model: SDFlow) -> bytes:
+    """In half precision, but for weights that it cannot hold."""
+    try:
+        return encode_safetensors(rounded_to_half(model))
+    except WeightsError:
+        return encode_safetensors(model)
 
 
 def _check_recipe(recorded: Mapping[str, Any], recipe: Recipe, *, may_change: bool) -> None:
@@ -163,7 +185,8 @@ def _check_recipe(recorded: Mapping[str, Any], recipe: Recipe, *, may_change: bo
         raise UsageError(
             "the run in DST is of networks of other sizes: use another DST", item="DST"
         )
-    odd = [name for name in wanted if recorded.get(name) != wanted[name]]
+    wanted, recorded = ({**one, **one["losses"]} for one in (wanted, recorded))
+    odd = [name for name in wanted if name != "losses" and recorded.get(name) != wanted[name]]
     if odd and not may_change:
         named = ", ".join(f"{name} was {recorded.get(name)}" for name in sorted(odd))
         raise UsageError(

@@ -90,7 +90,7 @@ def discriminator_gan(real: Tensor, fake: Tensor) -> Tensor:
 
     Args:
         real: Scores of real images (B, 1, H, W).
-        fake: Scores of as many or fewer generated ones.
+        fake: Scores of as many generated ones.
 
     Returns:
         A scalar.

@@ -79,7 +79,6 @@ class Objective:
         content = self._forward_terms(terms, batch, reduced, step)
         weights, inputs = recipe.losses, self._anchors(reduced, batch)
         pixel: float | Tensor = weights.anchor
-        drawn = None
         if step >= max(recipe.backward_from, recipe.degradation_from):
             drawn = self._downscaled(content, batch)
             self._downscaling_terms(terms, batch, content, reduced, drawn, step)
@@ -88,9 +87,7 @@ class Objective:
             pixel = weights.pixel + rows * (weights.anchor - weights.pixel)
         elif not weights.anchor:
             return terms
-        self._upscaling_terms(terms, batch, inputs, content, pixel)
-        if drawn is not None and step >= recipe.gan_from and weights.gan_hr:
-            self._upscaling_gan(terms, batch, drawn)
+        self._upscaling_terms(terms, batch, inputs, content, pixel, step)
         return terms
 
     def _forward_terms(self, terms: Terms, batch: Batch, reduced: Tensor, step: int) -> Tensor:
@@ -131,28 +128,34 @@ class Objective:
         terms.add("down_pixel", low_pass_l1(plain, reduced), weights.pixel)
         seen = feature_distance(self.phi, low_pass(plain), low_pass(reduced))
         terms.add("down_feature", seen, weights.perceptual)
-        if step >= self.recipe.gan_from and weights.gan_lr:
+        if self._has_gan(step) and weights.gan_lr:
             self._judge(terms, "lr", batch.lr, drawn, weights.gan_lr)
 
     def _upscaling_terms(
-        self, terms: Terms, batch: Batch, inputs: Tensor, content: Tensor, weight: float | Tensor
+        self,
+        terms: Terms,
+        batch: Batch,
+        inputs: Tensor,
+        content: Tensor,
+        pixel: float | Tensor,
+        step: int,
     ) -> None:
-        """Pixels and features at temperature 0, from LR images whose HR photos are known."""
+        """From LR images whose HR photos are known: the same at temperature 0, real ones above."""
         model, weights = self.model, self.recipe.losses
         found = model.encoder(inputs)
         if weights.agree:
             terms.add("agree", l1(found, content.detach()), weights.agree)
         plain = model.hr_flow.decode(found, torch.zeros_like(batch.hf_noise))
-        terms.add("up_pixel", l1(plain, batch.hr), weight)
+        terms.add("up_pixel", l1(plain, batch.hr), pixel)
         seen = feature_distance(self.phi, plain, batch.hr)
         terms.add("up_feature", seen, weights.perceptual)
+        if self._has_gan(step) and weights.gan_hr:
+            upscaled = model.hr_flow.decode(found, batch.hf_noise * self._tau(batch))
+            self._judge(terms, "hr", batch.hr, upscaled, weights.gan_hr)
 
-    def _upscaling_gan(self, terms: Terms, batch: Batch, drawn: Tensor) -> None:
-        """Photos drawn at temperatures above 0, from every second LR image."""
-        chosen = batch.is_anchor == 0
-        noise = (batch.hf_noise * self._tau(batch))[chosen]
-        upscaled = self.model.hr_flow.decode(self.model.encoder(drawn[chosen]), noise)
-        self._judge(terms, "hr", batch.hr, upscaled, self.recipe.losses.gan_hr / 2)
+    def _has_gan(self, step: int) -> bool:
+        recipe = self.recipe
+        return step >= max(recipe.gan_from, recipe.backward_from, recipe.degradation_from)
 
     def _judge(
         self, terms: Terms, domain: str, real: Tensor, generated: Tensor, weight: float
@@ -164,8 +167,7 @@ class Objective:
     def _downscaled(self, content: Tensor, batch: Batch, *, is_plain: bool = False) -> Tensor:
         """LR images of contents, each at its own temperature and with its own component."""
         model = self.model
-        count = self.recipe.model.mixture_components
-        component = (batch.share[:, 0] * count).long()
+        component = batch.component(self.recipe.model.mixture_components)
         tau = 0.0 if is_plain else self._tau(batch)
         degradation = model.deg_flow.sample(content, batch.deg_noise * tau, component, 1.0)
         lr, _ = model.content_flow.inverse(content + degradation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -45,10 +46,10 @@ class LossWeights:
     gan_hr: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse factors below 0."""
+        """Refuse factors that are no weights."""
         for item in fields(self):
-            if getattr(self, item.name) < 0:
-                raise UsageError(f"loss weight {item.name} is below 0", item=item.name)
+            if not 0 <= getattr(self, item.name) < math.inf:
+                raise UsageError(f"loss weight {item.name} is below 0 or infinite", item=item.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,21 +49,26 @@ class TrainSettings(StorageSettings):
         None, ge=0, description=f"step the image discriminators begin at; {_OF_THE_PRESET}"
     )
     loss: Globs = Field(
-        (), description="NAME=FACTOR of a term of the loss, such as gan=0.2; repeatable"
+        (), description="NAME=FACTOR of a term of the loss, such as gan_hr=0.2; repeatable"
     )
     precision: Literal["fp32", "bf16", "fp64"] | None = Field(
         None, description=f"of the networks inside the flows; {_OF_THE_PRESET}"
     )
-    seed: int = Field(0, description="seed of weights, patches and noise")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, patches and noise")
     vgg19: str | None = Field(
         None, description="torchvision's vgg19-*.pth, the paper's perceptual net; else edges"
     )
     workers: int = Field(1, ge=1, description="workers; above 1 through Ray Train")
-    gpus_per_worker: float | None = Field(
+    gpus_per_worker: int | None = Field(
         None, ge=0, description="GPUs of a worker; default 1 where there is one"
     )
     address: str = Field("local", description="Ray cluster: local starts one here, auto, ray://…")
-    threads: int = Field(2, ge=1, le=64, description="threads of a worker that cut patches")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="threads of a worker that cut patches; default 2, or 16 beside a GPU",
+    )
     hold_gib: float = Field(
         2.0, gt=0, description="decoded photos of each set that a worker holds in memory"
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sdflow.training.dataset import Batch
+    from sdflow.training.objective import Terms
     from sdflow.training.recipe import Recipe
 
 _BETAS = (0.9, 0.99)
@@ -75,11 +76,12 @@ class Trainer:
         self._device = torch.device(device)
         self._dtype = _DTYPES[recipe.precision]
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(recipe.seed)
-            self.model = self._placed(SDFlow(recipe.model))
-            self._discriminators = self._placed(Discriminators(recipe.model))
-        if recipe.start == "haar":
-            start_from_haar(self.model)
+            torch.default_generator.manual_seed(recipe.seed % 2**64)  # the CPU's: drawn there
+            model, discriminators = SDFlow(recipe.model), Discriminators(recipe.model)
+            if recipe.start == "haar":
+                start_from_haar(model)
+        self.model = self._placed(model)
+        self._discriminators = self._placed(discriminators)
         self._phi = self._placed(phi or OrientedFeatures()).requires_grad_(requires_grad=False)
         self.ema = deepcopy(self.model).eval().requires_grad_(requires_grad=False)
         self._optimisers = {
@@ -95,22 +97,29 @@ class Trainer:
             TrainingError: If too many steps in a row had no usable gradient.
         """
         batch = batch.to(self._device, self._dtype)
-        if not self._is_begun and self.recipe.start == "haar":
-            fit_to_data(self.model, batch.hr, batch.lr)
-        self._is_begun = True
         self._set_rates()
-        with self._autocast():
-            self._discriminators.requires_grad_(requires_grad=False)
-            terms = self._objective(batch, self.step)
-        grad_norm, losses = self._backward(self.model, terms.total, terms.values)
-        usable = math.isfinite(grad_norm) and _are_sound(losses)
-        if usable:
-            self._optimisers["model"].step()
-            self._judge_better(terms.pairs)
-            self._average()
+        try:
+            terms = self._computed(batch)
+            grad_norm, losses = self._backward(self.model, terms.total, terms.values)
+            usable = math.isfinite(grad_norm) and _are_sound(losses)
+        except FloatingPointError:  # what should have started an ActNorm was no number
+            usable, grad_norm, losses = False, math.nan, {}
+        else:
+            if usable:
+                self._optimisers["model"].step()
+                self._judge_better(terms.pairs)
+                self._average()
         self._count(losses, skipped=not usable)
         self.step += 1
         return StepReport(self.step - 1, losses, grad_norm, not usable)
+
+    def _computed(self, batch: Batch) -> Terms:
+        if not self._is_begun and self.recipe.start == "haar":
+            fit_to_data(self.model, batch.hr, batch.lr)
+        self._is_begun = True
+        self._discriminators.requires_grad_(requires_grad=False)
+        with self._autocast():
+            return self._objective(batch, self.step)
 
     def begin_with(self, model: SDFlow) -> None:
         """Take on the weights of a trained model of the same sizes.
@@ -131,6 +140,7 @@ class Trainer:
         return {
             "recipe": self.recipe.to_dict(),
             "step": self.step,
+            "is_begun": self._is_begun,
             "skipped": (self.skipped, self._skipped_in_a_row),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
@@ -149,7 +159,7 @@ class Trainer:
         for name, optimiser in self._optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         torch.set_rng_state(state["rng"])
-        self._is_begun = self.step > 0
+        self._is_begun = state["is_begun"]
 
     def _judge_better(self, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         if not pairs:
@@ -195,8 +205,9 @@ class Trainer:
             odd = {name: round(value, 3) for name, value in losses.items() if name[:4] == "bits"}
             raise TrainingError(
                 f"{self._skipped_in_a_row} steps in a row had NaN gradients or an exploding "
-                f"log-determinant, up to step {self.step} ({odd}): resume an earlier checkpoint "
-                "with a lower --learning-rate, or in fp32"
+                f"log-determinant, up to step {self.step} ({odd}): resume an earlier checkpoint, "
+                "removing those after it, with a lower --learning-rate or --precision fp32, and "
+                "--change"
             )
 
     def _set_rates(self) -> None:

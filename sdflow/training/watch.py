@@ -89,7 +89,7 @@ class Board:
         self._store = store
         self._folder = tempfile.TemporaryDirectory(prefix="sdflow-board-")
         self._writer: SummaryWriter = SummaryWriter(
-            self._folder.name, purge_step=step or None, flush_secs=3600
+            self._folder.name, purge_step=step, flush_secs=3600
         )
 
     def stepped(self, report: StepReport) -> None:
@@ -101,7 +101,7 @@ class Board:
 
     def sampled(self, step: int, grid: NDArray[np.uint8]) -> None:
         """Add a picture."""
-        self._writer.add_image("samples", grid, step, dataformats="HWC")
+        self._writer.add_image("samples", grid, step - 1, dataformats="HWC")
 
     def saved(self) -> None:
         """Copy what there is into the store."""

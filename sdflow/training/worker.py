@@ -82,6 +82,8 @@ def work(
     Returns:
         Whether the recipe's last step is done.
     """
+    # What is inverted, and what --precision fp32 means, must not be rounded to TF32.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # its stub
     store = open_store(run.target)
     place = Place(rank, count, run.threads, run.cadence)
     place.rows(run.recipe.batch)

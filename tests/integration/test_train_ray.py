@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +16,6 @@ from sdflow.training.loop import Cadence
 from sdflow.training.recipe import RECIPES
 from sdflow.training.worker import PhotoPlace, Run, work
 from tests.training.pictures import save_photos
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _STEPS = 6
 
@@ -57,10 +54,10 @@ def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: st
     del ray_session
     one, two = _run(tmp_path, "one"), _run(tmp_path, "two")
     assert work(one, device="cpu")
-    train_on_ray(two, workers=2, gpus_per_worker=0, address="local")
+    assert train_on_ray(two, workers=2, gpus_per_worker=0, address="local")
     states = []
     for run in (one, two):
-        store = LocalStore(run.target.url)
+        store = LocalStore(Path(run.target.url))
         (key,) = list_checkpoints(store)
         states.append(load_checkpoint(store, key))
     assert states[0]["step"] == states[1]["step"] == _STEPS

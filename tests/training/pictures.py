@@ -28,7 +28,8 @@ def drawn_photo(seed: int, side: int, *, grain: float = 2.0) -> NDArray[np.uint8
         colour = rng.uniform(20, 235, (3, 1, 1))
         scene = np.where(inside, colour + stripes, scene)
     noisy = scene + rng.normal(0, grain, scene.shape)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    pixels: NDArray[np.uint8] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return pixels.transpose(1, 2, 0)
 
 
 def save_photos(folder: Path, *, count: int, side: int, first: int = 0) -> list[str]:

@@ -42,14 +42,16 @@ def test_a_nat_per_dimension_is_1_44_bits() -> None:
 
 def test_low_pass_keeps_constants_and_ramps() -> None:
     ramp = torch.arange(12.0).expand(1, 3, 12, 12)
-    torch.testing.assert_close(low_pass(torch.full((1, 3, 8, 8), 0.3)), torch.full((1, 3, 8, 8), 0.3))
+    torch.testing.assert_close(
+        low_pass(torch.full((1, 3, 8, 8), 0.3)), torch.full((1, 3, 8, 8), 0.3)
+    )
     torch.testing.assert_close(low_pass(ramp)[..., 2:-2], ramp[..., 2:-2])
 
 
 def test_low_pass_of_an_impulse_is_a_gaussian_of_one_pixel() -> None:
     impulse = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
     impulse[0, 0, 4, 4] = 1
-    weights = np.exp(-np.arange(-2, 3) ** 2 / 2)
+    weights = np.exp(-(np.arange(-2, 3) ** 2) / 2)
     weights /= weights.sum()
     found = low_pass(impulse)[0, 0]
     torch.testing.assert_close(found[2:7, 2:7], torch.from_numpy(np.outer(weights, weights)))

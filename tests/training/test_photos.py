@@ -54,7 +54,7 @@ def test_dequantised_values_stay_within_half_a_level() -> None:
 
 
 @pytest.mark.parametrize(("flip", "turns"), [(False, 1), (True, 0), (True, 3)])
-def test_patches_are_flipped_then_turned(flip: bool, turns: int) -> None:  # noqa: FBT001  # a case
+def test_patches_are_flipped_then_turned(flip: bool, turns: int) -> None:
     pixels = _numbered(8)
     found = np.rint(_levels(_set(pixels).patch(_draw(flip=flip, turns=turns), 8)))
     wanted = np.rot90(pixels[:, ::-1] if flip else pixels, turns)

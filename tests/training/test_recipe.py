@@ -40,6 +40,7 @@ def test_flags_replace_what_the_preset_says() -> None:
         ({"loss": ("gan_hr",)}, "--loss gan_hr: expected NAME=FACTOR"),
         ({"loss": ("gann=1",)}, "--loss gann=1: the terms are nll, content"),
         ({"loss": ("nll=-1",)}, "loss weight nll is below 0"),
+        ({"loss": ("nll=nan",)}, "loss weight nll is below 0 or infinite"),
         ({"patch": "100"}, "--patch 100: multiples of 8"),
         ({"steps": "0"}, "--steps"),
         ({"preset": "huge"}, "--preset"),

@@ -39,7 +39,7 @@ def test_haar_is_orthonormal_with_the_averages_first(colours: int) -> None:
 def test_reversals_come_in_pairs(config: object) -> None:
     assert config in (PAPER, PRESETS["small"], TINY)
     with torch.random.fork_rng(devices=()):
-        model = SDFlow(config)  # type: ignore[arg-type]  # one of the three
+        model = SDFlow(config)
     start_from_haar(model)
     for steps in (model.hr_flow.hf_flow, model.content_flow.get_submodule("steps")):
         product = torch.eye(1)
