@@ -87,7 +87,8 @@ class Objective:
             pixel = weights.pixel + rows * (weights.anchor - weights.pixel)
         elif not weights.anchor:
             return terms
-        self._upscaling_terms(terms, batch, inputs, content, pixel, step)
+        if weights.anchor or weights.pixel or weights.gan_hr:
+            self._upscaling_terms(terms, batch, inputs, content, pixel, step)
         return terms
 
     def _forward_terms(self, terms: Terms, batch: Batch, reduced: Tensor, step: int) -> Tensor:
@@ -129,7 +130,9 @@ class Objective:
         seen = feature_distance(self.phi, low_pass(plain), low_pass(reduced))
         terms.add("down_feature", seen, weights.perceptual)
         if self._has_gan(step) and weights.gan_lr:
-            self._judge(terms, "lr", batch.lr, drawn, weights.gan_lr)
+            # Whether it looks real is for the degradation to learn: content has its own terms.
+            judged = self._downscaled(content.detach(), batch)
+            self._judge(terms, "lr", batch.lr, judged, weights.gan_lr)
 
     def _upscaling_terms(
         self,

@@ -10,6 +10,9 @@ from typing import Any, Literal
 from sdflow.errors import UsageError
 from sdflow.model.config import PRESETS, ModelConfig
 
+NETWORKS = ("hr_flow", "content_flow", "deg_flow", "encoder")
+"""The four networks of a model, by the names of its parts."""
+
 _HALVINGS = (0.5, 0.75, 0.9, 0.95)  # shares of the steps at which the learning rate is halved
 
 
@@ -75,6 +78,8 @@ class Recipe:
         start: ``haar``: the squeezes' first mixes are Haar transforms and the encoder starts as
             the identity *; ``random``: rotations.
         precision: ``fp32``, ``bf16`` (convolutions under autocast), or ``fp64`` to compare runs.
+        frozen: Networks that do not learn, of ``hr_flow``, ``content_flow``, ``deg_flow`` and
+            ``encoder`` *.
         max_skipped: Steps in a row without a usable gradient that end the run.
         seed: Of weights, patches and noise.
         losses: Factors of the loss.
@@ -96,6 +101,7 @@ class Recipe:
     temperatures: tuple[float, float] = (0.6, 1.0)
     start: Literal["haar", "random"] = "haar"
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    frozen: tuple[str, ...] = ()
     max_skipped: int = 20
     seed: int = 0
     losses: LossWeights = field(default_factory=LossWeights)
@@ -107,6 +113,9 @@ class Recipe:
         for name in ("steps", "batch", "max_skipped"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1", item=name)
+
+        if not set(self.frozen) < set(NETWORKS):
+            raise UsageError(f"--frozen: some of {', '.join(NETWORKS)}, not all", item="--frozen")
 
     @property
     def patch_lr(self) -> int:

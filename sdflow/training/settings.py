@@ -51,6 +51,9 @@ class TrainSettings(StorageSettings):
     loss: Globs = Field(
         (), description="NAME=FACTOR of a term of the loss, such as gan_hr=0.2; repeatable"
     )
+    frozen: Globs | None = Field(
+        None, description="networks that do not learn, such as hr_flow and encoder; repeatable"
+    )
     precision: Literal["fp32", "bf16", "fp64"] | None = Field(
         None, description=f"of the networks inside the flows; {_OF_THE_PRESET}"
     )

@@ -83,6 +83,8 @@ class Trainer:
         self.model = self._placed(model)
         self._discriminators = self._placed(discriminators)
         self._phi = self._placed(phi or OrientedFeatures()).requires_grad_(requires_grad=False)
+        for name in recipe.frozen:
+            self.model.get_submodule(name).requires_grad_(requires_grad=False)
         self.ema = deepcopy(self.model).eval().requires_grad_(requires_grad=False)
         self._optimisers = {
             "model": self._adam(self.model, recipe.learning_rate),
