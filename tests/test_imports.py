@@ -23,6 +23,8 @@ _TORCH_FREE = [
     "sdflow.storage.location",
     "sdflow.storage.memory",
     "sdflow.storage.s3",
+    "sdflow.evaluation.settings",
+    "sdflow.training.settings",
     "sdflow.work.ledger",
     "sdflow.work.names",
     "sdflow.work.plan",

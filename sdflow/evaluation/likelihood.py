@@ -11,6 +11,7 @@ import torch
 
 from sdflow.evaluation.pairs import middle
 from sdflow.evaluation.planes import PEAK, levels
+from sdflow.flows.distributions import bits_per_dim
 from sdflow.noise import NoiseKey
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from sdflow.model.sdflow import SDFlow
 
 SIDE_PX = 192
-_HALF_RANGE = 127.5  # 8-bit levels in one unit of the network's [-1, 1]
 _HR_MULTIPLE, _LR_MULTIPLE = 4, 2
 _LEAST_PX = {_HR_MULTIPLE: 8, _LR_MULTIPLE: 4}
 
@@ -81,5 +81,4 @@ def dequantised(image: Image, rng: np.random.Generator) -> Floats:
 
 
 def _bits(log_prob: Tensor, image: Tensor) -> float:
-    """Nats on the scale of [-1, 1] to bits per dimension of 8-bit levels."""
-    return float(-log_prob) / (image.numel() * math.log(2)) + math.log2(_HALF_RANGE)
+    return float(bits_per_dim(log_prob, image.shape))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 _EPS = 1e-6
 _LOG_2PI = math.log(2 * math.pi)
+_BITS_OF_SCALE = math.log2(127.5)  # 8-bit levels are 127.5 times finer than [-1, 1]
 
 
 def gaussian_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -28,6 +29,20 @@ def standard_normal_log_prob(x: Tensor) -> Tensor:
     """Log-density of N(0, I) summed over all but the batch: (B, ...) to (B,), nats."""
     zero = x.new_zeros(())
     return gaussian_log_density(x, zero, zero).flatten(1).sum(dim=1)
+
+
+def bits_per_dim(log_prob: Tensor, shape: torch.Size) -> Tensor:
+    """Negative log-likelihood in bits per dimension of 8-bit levels.
+
+    Args:
+        log_prob: (B,) nats on the [-1, 1] scale.
+        shape: (B, C, H, W) of the images.
+
+    Returns:
+        (B,) bits; 8 is what a uniform density over all levels has.
+    """
+    dimensions = math.prod(shape[1:])
+    return -log_prob / (dimensions * math.log(2)) + _BITS_OF_SCALE
 
 
 class GaussianMixture(nn.Module):

@@ -6,32 +6,15 @@ equal shares of a batch is the average of the batch, however many workers hold t
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # torch's own convention
 
 from sdflow.flows.precision import unrounded
 
-_BITS_OF_SCALE = math.log2(127.5)  # 8-bit levels are 127.5 times finer than [-1, 1]
 _SCALE = 4
 _LOW_PASS_STD = 1.0
 _LEAST_SQUARE = 1e-8  # a root has no slope at 0
-
-
-def bits_per_dim(log_prob: Tensor, shape: torch.Size) -> Tensor:
-    """Negative log-likelihood in bits per dimension of 8-bit levels.
-
-    Args:
-        log_prob: (B,) nats on the [-1, 1] scale.
-        shape: (B, C, H, W) of the images.
-
-    Returns:
-        (B,) bits; 8 is what a uniform density over all levels has.
-    """
-    dimensions = math.prod(shape[1:])
-    return -log_prob / (dimensions * math.log(2)) + _BITS_OF_SCALE
 
 
 def low_pass(images: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sdflow.flows.distributions import standard_normal_log_prob
+from sdflow.flows.distributions import bits_per_dim, standard_normal_log_prob
 from sdflow.training.features import feature_distance
 from sdflow.training.losses import (
     bicubic_quarter,
-    bits_per_dim,
     energy,
     generator_gan,
     l1,

@@ -159,7 +159,7 @@ def test_only_published_sizes_convert_to_official_files(
 def test_help_of_every_command_has_an_example_or_a_line_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with_example = ("upscale", "downscale", "status", "retry", "verify")
+    with_example = ("upscale", "downscale", "status", "retry", "verify", "train", "evaluate")
     others: tuple[list[str], ...] = ([], ["demo"], ["weights"], ["weights", "convert"])
     for command in (*others, *([name] for name in with_example)):
         with pytest.raises(SystemExit) as ended:

@@ -37,7 +37,9 @@ def _train(*arguments: str) -> int:
     return main(["train", *arguments])
 
 
-def test_a_run_leaves_checkpoints_weights_and_a_board(tmp_path: Path, sets: tuple[str, ...]) -> None:
+def test_a_run_leaves_checkpoints_weights_and_a_board(
+    tmp_path: Path, sets: tuple[str, ...]
+) -> None:
     run = tmp_path / "run"
     command = (str(run), *sets, *_TINY, "--steps", "5", "--checkpoint-every", "2", "--keep", "2")
     assert _train(*command) == 0

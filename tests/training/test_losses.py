@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sdflow.flows.distributions import bits_per_dim
 from sdflow.training.losses import (
     bicubic_quarter,
-    bits_per_dim,
     discriminator_gan,
     energy,
     generator_gan,
