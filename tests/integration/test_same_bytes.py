@@ -91,7 +91,7 @@ def _command(source: str, target: str, weights: str, *more: str) -> list[str]:
 
 
 def _run_until(command: list[str], target: LocalStore | S3Store, count: int, kill: int) -> int:
-    """Start a job, and send it a signal when ``count`` results and a part of the ledger are there."""
+    """Start a job; signal it when ``count`` results and a part of the ledger are there."""
     # No pipes: Ray's processes would hold them open for a while after their driver is gone.
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:  # noqa: S603
         while job.poll() is None:

@@ -10,6 +10,7 @@ import torch
 
 from sdflow.storage.local import LocalStore
 from sdflow.storage.location import StoreLocation
+from sdflow.telemetry import configure_logs
 from sdflow.training.checkpoints import list_checkpoints, load_checkpoint
 from sdflow.training.cluster import train_on_ray
 from sdflow.training.loop import Cadence
@@ -52,6 +53,7 @@ def _run(folder: Path, target: str) -> Run:
 @pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`")  # Ray warns of its own default
 def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: str) -> None:
     del ray_session
+    configure_logs("json")  # to this test's own stderr
     one, two = _run(tmp_path, "one"), _run(tmp_path, "two")
     assert work(one, device="cpu")
     assert train_on_ray(two, workers=2, gpus_per_worker=0, address="local")
