@@ -79,7 +79,7 @@ class Recipe:
             the identity *; ``random``: rotations.
         precision: ``fp32``, ``bf16`` (convolutions under autocast), or ``fp64`` to compare runs.
         frozen: Networks that do not learn, of ``hr_flow``, ``content_flow``, ``deg_flow`` and
-            ``encoder`` *.
+            ``encoder``, or parts of them, such as ``hr_flow.blocks`` *.
         max_skipped: Steps in a row without a usable gradient that end the run.
         seed: Of weights, patches and noise.
         losses: Factors of the loss.
@@ -114,8 +114,10 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1", item=name)
 
-        if not set(self.frozen) < set(NETWORKS):
-            raise UsageError(f"--frozen: some of {', '.join(NETWORKS)}, not all", item="--frozen")
+        if not {name.partition(".")[0] for name in self.frozen} <= set(NETWORKS):
+            raise UsageError(f"--frozen: {', '.join(NETWORKS)}, or a part of one", item="--frozen")
+        if set(NETWORKS) <= set(self.frozen):
+            raise UsageError("--frozen: nothing is left to learn", item="--frozen")
 
     @property
     def patch_lr(self) -> int:

@@ -41,6 +41,11 @@ def test_flags_replace_what_the_preset_says() -> None:
         ({"loss": ("gann=1",)}, "--loss gann=1: the terms are nll, content"),
         ({"loss": ("nll=-1",)}, "loss weight nll is below 0"),
         ({"loss": ("nll=nan",)}, "loss weight nll is below 0 or infinite"),
+        ({"frozen": ("decoder",)}, "--frozen: hr_flow, content_flow"),
+        (
+            {"frozen": ("hr_flow", "content_flow", "deg_flow", "encoder")},
+            "--frozen: nothing is left to learn",
+        ),
         ({"patch": "100"}, "--patch 100: multiples of 8"),
         ({"steps": "0"}, "--steps"),
         ({"preset": "huge"}, "--preset"),

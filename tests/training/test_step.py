@@ -70,6 +70,24 @@ def test_the_papers_losses_train_too() -> None:
     assert not any(report.skipped for report in reports)
 
 
+def test_frozen_parts_do_not_move_and_others_do() -> None:
+    frozen = ("hr_flow.blocks", "content_flow", "deg_flow")
+    recipe = small_recipe()
+    trainer = Trainer(recipe)
+    batches = some_batches(recipe)
+    for batch in batches[:3]:
+        trainer.run_step(batch)
+    second = Trainer(small_recipe(frozen=frozen))
+    second.load_state_dict(trainer.state_dict())
+    before = _tensors(second)
+    for batch in batches[3:]:
+        assert not second.run_step(batch).skipped
+    after = _tensors(second)
+    for name, _ in second.model.named_parameters():
+        is_still = torch.equal(before[f"model.{name}"], after[f"model.{name}"])
+        assert is_still == name.startswith(frozen), name
+
+
 def test_a_step_with_nan_changes_nothing_and_is_counted() -> None:
     recipe = small_recipe()
     trainer = Trainer(recipe)
