@@ -44,7 +44,7 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
 
     Args:
         settings: ``weights`` is ``bicubic``, ``copy``, ``default``, a path or an ``s3://``
-            address.
+            address; ``default`` are the bundled weights that are best in this direction.
         task: Direction.
         options: How to reach S3.
 
@@ -61,11 +61,20 @@ def find_weights(settings: JobSettings, task: Task, options: S3Options) -> JobWe
     import torch
 
     from sdflow.model.calibration import widest_halo
-    from sdflow.model.checkpoint import decode_weights, encode_safetensors, weights_hash
+    from sdflow.model.checkpoint import (
+        DEFAULT,
+        DEFAULT_DOWNSCALE,
+        decode_weights,
+        encode_safetensors,
+        weights_hash,
+    )
     from sdflow.worker.engine import DEFAULT_TILE_PX
     from sdflow.worker.precision import resolve_precision
 
-    model = decode_weights(read_weights_at(settings.weights, options))
+    address = settings.weights
+    if task == "downscale" and address == DEFAULT:
+        address = DEFAULT_DOWNSCALE
+    model = decode_weights(read_weights_at(address, options))
     if task == "downscale" and not model.has_degradation:
         raise WeightsError(
             "these weights have not learnt to downscale: train them beyond --degradation-from",
@@ -112,10 +121,15 @@ def read_weights_at(address: str, options: S3Options) -> dict[str, bytes]:
         WeightsError: If one is missing.
         StorageError: If the store refuses.
     """
-    from sdflow.model.checkpoint import DEFAULT, read_weights, weight_files
+    from sdflow.model.checkpoint import (
+        DEFAULT,
+        DEFAULT_DOWNSCALE,
+        read_weights,
+        weight_files,
+    )
 
-    if address == DEFAULT:
-        return read_weights(DEFAULT)
+    if address in (DEFAULT, DEFAULT_DOWNSCALE):
+        return read_weights(address)
     folder = address
     if address.endswith(".safetensors"):
         head, slash, _ = address.rpartition("/")

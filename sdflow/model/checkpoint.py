@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 """The path that stands for the weights that come with the package."""
 
+DEFAULT_DOWNSCALE = "default-downscale"
+"""The path that stands for those of them that downscale best."""
+
 _FORMAT = "sdflow-1"
-_BUNDLED = "small.safetensors"
+_BUNDLED = {DEFAULT: "small.safetensors", DEFAULT_DOWNSCALE: "small-downscale.safetensors"}
 
 
 def weight_files(path: str) -> tuple[str, ...]:
@@ -39,13 +42,14 @@ def read_weights(path: str | Path) -> dict[str, bytes]:
     """Read weights from disk as :func:`decode_weights` takes them.
 
     Args:
-        path: A file, a folder, or ``default`` for the weights that come with the package.
+        path: A file, a folder, or ``default`` for the weights that come with the package;
+            ``default-downscale`` for those of them that a downscaling job takes.
 
     Raises:
         WeightsError: If a file is missing or unreadable.
     """
-    if str(path) == DEFAULT:
-        return {_BUNDLED: resources.files("sdflow").joinpath("weights", _BUNDLED).read_bytes()}
+    if name := _BUNDLED.get(str(path)):
+        return {name: resources.files("sdflow").joinpath("weights", name).read_bytes()}
     folder = Path(path).parent if str(path).endswith(".safetensors") else Path(path)
     files = {}
     for name in weight_files(str(path)):
