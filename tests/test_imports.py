@@ -70,21 +70,31 @@ def test_library_loads_neither_ray_nor_an_s3_client() -> None:
     assert not loaded & {"ray", "boto3", "botocore", "pydantic", "structlog", "safetensors"}
 
 
-def test_engine_runs_with_torch_numpy_and_pillow_alone() -> None:
-    missing = [
-        "ray",
-        "boto3",
-        "botocore",
-        "pydantic",
-        "pydantic_settings",
-        "structlog",
-        "safetensors",
-        "pyvips",
-        "tifffile",
-        "imagecodecs",
-    ]
+_WITHOUT_LIBRARIES = (
+    "import sys; names = 'ray boto3 botocore pydantic pydantic_settings structlog safetensors "
+    "pyvips tifffile imagecodecs scipy skimage tensorboardX rich'\n"
+    "sys.modules.update(dict.fromkeys(names.split()))\n"
+)
+
+
+def test_training_steps_run_with_torch_numpy_and_pillow_alone() -> None:
     _run(
-        f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
+        f"{_WITHOUT_LIBRARIES}"
+        "import dataclasses, numpy as np\n"
+        "from sdflow.training.dataset import batches\n"
+        "from sdflow.training.photos import PhotoSet\n"
+        "from sdflow.training.recipe import RECIPES\n"
+        "from sdflow.training.step import Trainer\n"
+        "recipe = dataclasses.replace(RECIPES['tiny-test'], steps=1, batch=1, patch=32)\n"
+        "photos = PhotoSet('ab', lambda _: np.zeros((40, 40, 3), np.uint8), complain=print)\n"
+        "for batch in batches(recipe, photos, photos, first_step=0, rows=range(1), threads=1):\n"
+        "    Trainer(recipe).run_step(batch)\n"
+    )
+
+
+def test_engine_runs_with_torch_numpy_and_pillow_alone() -> None:
+    _run(
+        f"{_WITHOUT_LIBRARIES}"
         "import numpy as np, torch\n"
         "from sdflow import ModelConfig, SDFlow, TiledEngine\n"
         "model = SDFlow(ModelConfig(flow_steps=1, hf_rrdbs=1, deg_rrdbs=1, encoder_blocks=1))\n"
