@@ -185,8 +185,8 @@ RECIPES = {
         warmup=20,
         grain=12.0,
         degradation_from=50,
-        backward_from=100,
-        gan_from=300,
+        backward_from=250,
+        gan_from=350,
         losses=_SHORT,
     ),
 }

@@ -32,6 +32,7 @@ def _psnr_db(found: Tensor, truth: Tensor) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_likelihood_rises_and_upscaling_comes_close_to_bicubic_or_beats_it(tmp_path: Path) -> None:
     save_photos(tmp_path / "hr", count=40, side=128)
     save_photos(tmp_path / "lr", count=40, side=48, first=500)
