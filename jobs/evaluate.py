@@ -143,12 +143,6 @@ def _network(settings: EvaluateSettings, options: S3Options) -> _Network:
         keep_freed_memory()
     model = decode_weights({"model.safetensors": weights.data}).to(device)
     goes_down = model.has_degradation
-    if settings.task == "downscale" and not goes_down:
-        raise WeightsError(
-            f"--weights {settings.weights}: their degradation flow has not been trained, so they "
-            "cannot downscale; leave --real-lr out to measure how they upscale",
-            item="--weights",
-        )
     # Both directions run, so that each takes the halo of its own.
     engine = TiledEngine(model, tile=weights.tile, precision=weights.precision)
     sampler = Sampler(

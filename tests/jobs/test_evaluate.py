@@ -199,7 +199,7 @@ def test_weights_that_cannot_downscale_yet_are_measured_in_what_they_can(
     assert "for small photos" not in table
     status, _, log = evaluate(full_size, "--weights", weights, "--real-lr", full_size)
     assert status == 1
-    assert "cannot downscale" in log
+    assert "have not learnt to downscale" in log
 
 
 def test_bad_images_are_left_out_by_name_and_the_status_says_so(
