@@ -11,7 +11,7 @@ import structlog
 from sdflow.config import JobSettings
 from sdflow.driver.places import s3_options
 from sdflow.driver.weights import find_weights
-from sdflow.errors import SdflowError, UsageError, WeightsError
+from sdflow.errors import SdflowError, UsageError
 from sdflow.evaluation.libraries import library
 from sdflow.evaluation.result import to_json
 from sdflow.evaluation.sampler import Sampler

@@ -183,7 +183,7 @@ def test_demo_makes_photos_and_results_and_says_where(tmp_path: Path) -> None:
     done = subprocess.run(  # noqa: S603
         [program, "demo", tmp_path / "demo"], capture_output=True, text=True, check=True
     )
-    assert done.stderr.count("'bicubic'") == 2
+    assert "bicubic" not in done.stderr  # the bundled weights are what runs
     for task in ("upscale", "downscale"):
         folder = tmp_path / "demo" / f"{task}d"
         assert f"results  {folder}" in done.stdout
