@@ -50,7 +50,7 @@ def _run(folder: Path, target: str) -> Run:
 
 
 @pytest.mark.ray
-@pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`")  # Ray warns of its own default
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of its own defaults
 def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: str) -> None:
     del ray_session
     configure_logs("json")  # to this test's own stderr
