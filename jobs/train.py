@@ -50,19 +50,19 @@ def run(settings: TrainSettings) -> int:
     store = open_store(plan.target)
     find_state(plan.recipe, store, may_change=plan.may_change)
     store.put(RUN_KEY, json.dumps(_facts(settings, plan), indent=2).encode())
-    if settings.workers > 1:
-        from sdflow.training.cluster import train_on_ray
+    with _told_to_stop() as should_stop:
+        if settings.workers > 1:
+            from sdflow.training.cluster import train_on_ray
 
-        with _interrupted_by_sigterm():
             done = train_on_ray(
                 plan,
                 workers=settings.workers,
                 gpus_per_worker=gpus,
                 address=settings.address,
                 log_format=settings.log_format,
+                should_stop=should_stop,
             )
-    else:
-        with _told_to_stop() as should_stop:
+        else:
             done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
     if not done:
         _log.warning("stopped; the same command resumes the run", place=plan.target.url)
@@ -168,20 +168,6 @@ def _file(address: str | None, options: S3Options) -> bytes | None:
         return None
     folder, slash, name = address.rpartition("/")
     return open_store(StoreLocation(folder or slash or ".", options)).get(name)
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does: workers end, and the last checkpoint is what remains."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

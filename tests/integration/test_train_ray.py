@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sdflow.errors import TrainingError
 from sdflow.storage.local import LocalStore
 from sdflow.storage.location import StoreLocation
 from sdflow.telemetry import configure_logs
@@ -19,9 +20,13 @@ from sdflow.training.worker import PhotoPlace, Run, work
 from tests.training.pictures import save_photos
 
 _STEPS = 6
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Ray warns of its own defaults
+]
 
 
-def _run(folder: Path, target: str) -> Run:
+def _run(folder: Path, target: str, **changes: float) -> Run:
     """All phases of the loss within a few steps, in double precision."""
     recipe = dataclasses.replace(
         RECIPES["tiny-test"],
@@ -34,6 +39,7 @@ def _run(folder: Path, target: str) -> Run:
         gan_from=3,
         precision="fp64",
     )
+    recipe = dataclasses.replace(recipe, **changes)
     photos = {}
     for name, side in (("hr", 64), ("lr", 24)):
         keys = save_photos(folder / name, count=5, side=side)
@@ -49,9 +55,6 @@ def _run(folder: Path, target: str) -> Run:
     )
 
 
-@pytest.mark.skip(reason="Ray Train has not been seen to end here yet")
-@pytest.mark.ray
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of its own defaults
 def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: str) -> None:
     del ray_session
     configure_logs("json")  # to this test's own stderr
@@ -72,3 +75,22 @@ def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: st
         for key, tensor in states[0]["model"].items()
     )
     assert moved > 1e-4  # there was something to agree on
+
+
+def test_all_workers_stop_after_the_same_step_and_go_on(tmp_path: Path, ray_session: str) -> None:
+    del ray_session
+    run = _run(tmp_path, "run", steps=10**6)
+    store = LocalStore(Path(run.target.url))
+    for more in (1, 2):
+        assert not train_on_ray(
+            run, workers=2, gpus_per_worker=0, address="local", should_stop=lambda: True
+        )
+        state = load_checkpoint(store, list_checkpoints(store)[-1])
+        assert more <= state["step"] < 10**5
+
+
+def test_an_error_that_would_come_again_ends_the_run(tmp_path: Path, ray_session: str) -> None:
+    del ray_session
+    run = _run(tmp_path, "run", steps=50, learning_rate=1e9, max_skipped=2)
+    with pytest.raises(TrainingError, match="lower --learning-rate"):
+        train_on_ray(run, workers=2, gpus_per_worker=0, address="local")
