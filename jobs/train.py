@@ -50,23 +50,29 @@ def run(settings: TrainSettings) -> int:
     store = open_store(plan.target)
     find_state(plan.recipe, store, may_change=plan.may_change)
     store.put(RUN_KEY, json.dumps(_facts(settings, plan), indent=2).encode())
-    with _told_to_stop() as should_stop:
-        if settings.workers > 1:
-            from sdflow.training.cluster import train_on_ray
-
-            done = train_on_ray(
-                plan,
-                workers=settings.workers,
-                gpus_per_worker=gpus,
-                address=settings.address,
-                log_format=settings.log_format,
-                should_stop=should_stop,
-            )
-        else:
+    if settings.workers > 1:
+        done = _run_on_ray(plan, settings, gpus)
+    else:
+        with _told_to_stop() as should_stop:
             done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
     if not done:
         _log.warning("stopped; the same command resumes the run", place=plan.target.url)
     return 0 if done else STOPPED
+
+
+def _run_on_ray(plan: Run, settings: TrainSettings, gpus: int) -> bool:
+    from sdflow.driver.loop import ray_connected
+    from sdflow.training.cluster import train_on_ray
+
+    # Ray takes the signals when it begins: ours come after.
+    with ray_connected(settings.address, log_to_driver=True), _told_to_stop() as should_stop:
+        return train_on_ray(
+            plan,
+            workers=settings.workers,
+            gpus_per_worker=gpus,
+            log_format=settings.log_format,
+            should_stop=should_stop,
+        )
 
 
 def _gpus_per_worker(settings: TrainSettings) -> int:

@@ -59,10 +59,7 @@ def worker_pool(
     Raises:
         ClusterError: If Ray cannot be started or reached, or this machine lacks the GPUs.
     """
-    connected = ray.is_initialized()
-    if not connected:
-        _connect(settings.address)
-    try:
+    with ray_connected(settings.address):
         num_cpus, num_gpus = _shares(settings, needs_gpu=weights is not None)
         spec = replace(spec, threads=max(1, floor(num_cpus)), on_gpu=num_gpus > 0)
         pool = WorkerPool(
@@ -72,9 +69,6 @@ def worker_pool(
             yield pool
         finally:
             pool.close()
-    finally:
-        if not connected:
-            ray.shutdown()
 
 
 class Driver:
@@ -170,6 +164,29 @@ class Driver:
                     )
 
 
+@contextmanager
+def ray_connected(address: str, *, log_to_driver: bool = False) -> Iterator[None]:
+    """A connection for the length of a block, unless there is one already.
+
+    Ray takes the signals of this process when it begins, and puts them back when it ends.
+
+    Args:
+        address: Of a cluster, or ``local`` to start one.
+        log_to_driver: Whether what workers write comes to this process's stderr.
+
+    Raises:
+        ClusterError: If Ray cannot be started or reached.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    _connect(address, log_to_driver=log_to_driver)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def cluster_gpus(address: str) -> float:
     """GPUs of a running cluster; this process stays connected to it.
 
@@ -181,11 +198,11 @@ def cluster_gpus(address: str) -> float:
     return float(ray.cluster_resources().get("GPU", 0.0))
 
 
-def _connect(address: str) -> None:
+def _connect(address: str, *, log_to_driver: bool = False) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+        ray.init(address=address, log_to_driver=log_to_driver, configure_logging=False, **options)
     except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ClusterError(

@@ -52,54 +52,42 @@ def train_on_ray(
     *,
     workers: int,
     gpus_per_worker: int,
-    address: str,
     log_format: str = "auto",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Run to the end of the recipe on many workers; a lost one costs the steps since a checkpoint.
+
+    This process is connected to Ray.
 
     Args:
         run: What.
         workers: How many.
         gpus_per_worker: Of each; 0 computes on CPUs.
         log_format: Of the workers' log lines.
-        address: ``local`` starts a cluster here; else that of one.
         should_stop: Asked twice a second; all workers then end after the same step.
 
     Returns:
         Whether the last step is done.
 
     Raises:
-        ClusterError: If Ray cannot be reached, or workers are lost again and again.
+        ClusterError: If workers are lost again and again.
         SdflowError: What ended the run on a worker.
     """
-    began = not ray.is_initialized()
-    if began:
-        ray.init(
-            address=None if address == "local" else address,
-            log_to_driver=True,
-            include_dashboard=False,
-            configure_logging=False,
+    actor_class: Any = ray.remote(_Notices)  # Ray's stubs know no actor options
+    notices = actor_class.options(num_cpus=0, max_restarts=-1).remote()
+    config = {"run": run, "log_format": log_format, "notices": notices}
+    with tempfile.TemporaryDirectory(prefix="sdflow-train-") as folder:
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config=config,
+            torch_config=TorchConfig(backend="nccl" if gpus_per_worker else "gloo"),
+            scaling_config=_scaling(workers, gpus_per_worker),
+            run_config=RunConfig(
+                storage_path=folder, failure_config=FailureConfig(max_failures=_MAX_FAILURES)
+            ),
         )
-    try:
-        actor_class: Any = ray.remote(_Notices)  # Ray's stubs know no actor options
-        notices = actor_class.options(num_cpus=0, max_restarts=-1).remote()
-        config = {"run": run, "log_format": log_format, "notices": notices}
-        with tempfile.TemporaryDirectory(prefix="sdflow-train-") as folder:
-            trainer = TorchTrainer(
-                _worker,
-                train_loop_config=config,
-                torch_config=TorchConfig(backend="nccl" if gpus_per_worker else "gloo"),
-                scaling_config=_scaling(workers, gpus_per_worker),
-                run_config=RunConfig(
-                    storage_path=folder, failure_config=FailureConfig(max_failures=_MAX_FAILURES)
-                ),
-            )
-            _fit(trainer, notices, should_stop)
-        end = ray.get(notices.end.remote())
-    finally:
-        if began:
-            ray.shutdown()
+        _fit(trainer, notices, should_stop)
+    end = ray.get(notices.end.remote())
     if isinstance(end, SdflowError):
         raise end
     return bool(end)

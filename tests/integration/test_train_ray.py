@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +30,7 @@ pytestmark = [
 ]
 
 
-def _run(folder: Path, target: str, **changes: float) -> Run:
+def _run(folder: Path, target: str, **changes: Any) -> Run:  # noqa: ANN401  # fields of a recipe
     """All phases of the loss within a few steps, in double precision."""
     recipe = dataclasses.replace(
         RECIPES["tiny-test"],
@@ -60,7 +64,7 @@ def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: st
     configure_logs("json")  # to this test's own stderr
     one, two = _run(tmp_path, "one"), _run(tmp_path, "two")
     assert work(one, device="cpu")
-    assert train_on_ray(two, workers=2, gpus_per_worker=0, address="local")
+    assert train_on_ray(two, workers=2, gpus_per_worker=0)
     states = []
     for run in (one, two):
         store = LocalStore(Path(run.target.url))
@@ -77,20 +81,29 @@ def test_two_workers_reach_the_parameters_of_one(tmp_path: Path, ray_session: st
     assert moved > 1e-4  # there was something to agree on
 
 
-def test_all_workers_stop_after_the_same_step_and_go_on(tmp_path: Path, ray_session: str) -> None:
-    del ray_session
-    run = _run(tmp_path, "run", steps=10**6)
+def test_sigterm_ends_all_workers_after_the_same_step(tmp_path: Path) -> None:
+    run = _run(tmp_path, "run")
+    command = [sys.executable, "-m", "jobs.cli", "train", run.target.url, "--workers", "2"]
+    for name, place in run.photos.items():
+        command += [f"--{name}", place.location.url]
+    command += ["--preset", "tiny-test", "--patch", "32", "--batch", "2", "--steps", "1000000"]
+    command += ["--checkpoint-every", "5", "--log-format", "json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stderr is not None
+        for line in process.stderr:
+            if '"event": "checkpoint"' in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stderr.read()
+        assert process.wait() == 4, rest
+    assert "the same command resumes" in rest
     store = LocalStore(Path(run.target.url))
-    for more in (1, 2):
-        assert not train_on_ray(
-            run, workers=2, gpus_per_worker=0, address="local", should_stop=lambda: True
-        )
-        state = load_checkpoint(store, list_checkpoints(store)[-1])
-        assert more <= state["step"] < 10**5
+    state = load_checkpoint(store, list_checkpoints(store)[-1])
+    assert 5 < state["step"] < 10**6
 
 
 def test_an_error_that_would_come_again_ends_the_run(tmp_path: Path, ray_session: str) -> None:
     del ray_session
     run = _run(tmp_path, "run", steps=50, learning_rate=1e9, max_skipped=2)
     with pytest.raises(TrainingError, match="lower --learning-rate"):
-        train_on_ray(run, workers=2, gpus_per_worker=0, address="local")
+        train_on_ray(run, workers=2, gpus_per_worker=0)
