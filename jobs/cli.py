@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs.bench import add_arguments as add_bench_arguments
+from jobs.degrade_command import add_degrade
 from jobs.evaluate_command import add_evaluate
 from jobs.flags import add_command, add_settings, given_flags
 from jobs.train_command import add_train
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         command = add_command(commands, task, summary, text, f"{_EXAMPLES[task]}\n\n{_EXIT_STATUS}")
         add_settings(command, JobSettings.model_fields)
         command.set_defaults(run=_job, task=task)
+    add_degrade(commands, report=_print)
     _add_commands_on_a_job(commands)
     add_train(commands)
     add_evaluate(commands, report=_print)

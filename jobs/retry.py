@@ -6,7 +6,13 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from sdflow.config import JobSettings, TargetSettings, load_retry_settings, load_target_settings
+from sdflow.config import (
+    DegradeSettings,
+    JobSettings,
+    TargetSettings,
+    load_retry_settings,
+    load_target_settings,
+)
 from sdflow.driver.places import target_place
 from sdflow.driver.record import require_record
 from sdflow.driver.run import run_job
@@ -14,10 +20,10 @@ from sdflow.storage.location import open_store
 
 if TYPE_CHECKING:
     from sdflow.driver.summary import Summary
-    from sdflow.work.parameters import Task
+    from sdflow.work.parameters import JobTask
 
 
-def settings_of(flags: dict[str, Any]) -> tuple[Task, JobSettings]:
+def settings_of(flags: dict[str, Any]) -> tuple[JobTask, JobSettings]:
     """The task and the settings of the job in DST, with what the command line changes of them.
 
     Raises:
@@ -27,11 +33,12 @@ def settings_of(flags: dict[str, Any]) -> tuple[Task, JobSettings]:
     of_target = {name: flags[name] for name in TargetSettings.model_fields if name in flags}
     place = target_place(load_target_settings(TargetSettings, of_target))
     record = require_record(open_store(place))
-    settings = load_retry_settings(flags, record.settings, source=record.source)
-    return record.pixel_parameters().task, settings
+    task = record.pixel_parameters().task
+    model = DegradeSettings if task == "degrade" else JobSettings
+    return task, load_retry_settings(model, flags, record.settings, source=record.source)
 
 
-def run(task: Task, settings: JobSettings) -> Summary:
+def run(task: JobTask, settings: JobSettings) -> Summary:
     """Do the job's dead letters again.
 
     Raises:

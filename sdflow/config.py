@@ -6,11 +6,18 @@ import difflib
 import json
 import os
 import re
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from sdflow.errors import UsageError
@@ -167,6 +174,75 @@ class JobSettings(StorageSettings):
         return numbers[0], numbers[-1]
 
 
+class DegradeSettings(JobSettings):
+    """What a job that makes training pairs can be told."""
+
+    weights: str = Field(
+        "default",
+        description="folder with the four official .pth, one .safetensors (path or s3://), or "
+        "'bicubic' for plain interpolation",
+    )
+    tau: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="sampling temperature; MIN:MAX draws one for every image and sample",
+    )
+    tau_to: float | None = Field(1.0, ge=0, le=1)
+    samples: int = Field(1, ge=1, le=64, description="LR images drawn per HR image")
+    outscale: Literal[4] = 4
+    format: Literal["png"] = "png"
+    metadata: Literal["strip"] = "strip"
+    quality: Literal[95] = 95
+    tiff_pyramid: Literal[False] = False
+    layout: Literal["webdataset", "folders"] = Field(
+        "webdataset", description="tar shards, or HR/ and LRx4/ with names alike"
+    )
+    crop: int | None = Field(
+        None, ge=32, multiple_of=8, description="cut HR images into squares of this side"
+    )
+    stride: int | None = Field(
+        None,
+        ge=8,
+        multiple_of=8,
+        description="HR pixels from one square to the next; default: --crop",
+    )
+    min_texture: float = Field(
+        0,
+        ge=0,
+        description="leave HR images out whose mean step from pixel to pixel has fewer levels; "
+        "2 is sky",
+    )
+    shard_mb: int = Field(
+        256, ge=1, le=100_000, description="size of a shard, in millions of bytes"
+    )
+    since: date | None = Field(
+        None, description="only photos last written on this day or later (UTC), such as 2026-11-01"
+    )
+    limit: int | None = Field(None, ge=1, description="begin with so many photos, and no more")
+    budget_gpu_hours: float | None = Field(
+        None, gt=0, description="begin no more photos after so many hours of all workers' GPUs"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_range(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take ``--tau MIN:MAX`` apart; a single temperature is a range of its own."""
+        tau = values.get("tau")
+        if tau is None or values.get("tau_to") is not None:
+            return values
+        low, _, high = str(tau).partition(":")
+        return {**values, "tau": low, "tau_to": high or low}
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if self.tau_to is not None and self.tau_to < self.tau:
+            raise ValueError(f"--tau {self.tau}:{self.tau_to}: MIN may not be above MAX")
+        if self.stride is not None and self.crop is None:
+            raise ValueError("--stride needs --crop")
+        return self
+
+
 RETRY_FIELDS = (
     "dst",
     "weights",
@@ -208,11 +284,12 @@ def load_target_settings(model: type[_Settings], flags: dict[str, Any]) -> _Sett
 
 
 def load_retry_settings(
-    flags: dict[str, Any], recorded: dict[str, Any], *, source: str
+    model: type[JobSettings], flags: dict[str, Any], recorded: dict[str, Any], *, source: str
 ) -> JobSettings:
     """The settings of a job that is there already, for doing a part of it again.
 
     Args:
+        model: Of the job's task.
         flags: As in :func:`load_target_settings`, of ``RETRY_FIELDS``; they win over the
             environment's variables of these fields, and those over what is recorded.
         recorded: ``settings`` of the job's ``job.json``.
@@ -221,11 +298,11 @@ def load_retry_settings(
     Raises:
         UsageError: Naming the flag, variable or key that is wrong.
     """
-    known = JobSettings.model_fields.keys() - set(_NOT_OF_A_RETRY)
+    known = model.model_fields.keys() - set(_NOT_OF_A_RETRY)
     values = {name: value for name, value in recorded.items() if name in known}
-    given = _environment(JobSettings)
+    given = _environment(model)
     values |= {name: value for name, value in given.items() if name in RETRY_FIELDS}
-    return _gathered(JobSettings, flags, {**values, "src": source})
+    return _gathered(model, flags, {**values, "src": source})
 
 
 def _environment(model: type[StorageSettings]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from sdflow.config import (
+    DegradeSettings,
+    JobSettings,
     TargetSettings,
     VerifySettings,
     load_retry_settings,
@@ -126,9 +128,45 @@ def test_retry_takes_what_is_recorded_but_for_what_it_is_told(
     monkeypatch.setenv("SDFLOW_TAU", "0.9")
     monkeypatch.setenv("SDFLOW_MAX_PIXELS", "7")
     flags = {"dst": "there", "workers": "1:2"}
-    settings = load_retry_settings(flags, {**recorded, "of_later": 1}, source="s3://archive/")
+    settings = load_retry_settings(
+        JobSettings, flags, {**recorded, "of_later": 1}, source="s3://archive/"
+    )
     assert (settings.src, settings.dst, settings.tau) == ("s3://archive/", "there", 0.3)
     assert (settings.workers, settings.max_pixels, settings.include) == ("1:2", 7, ("a/*",))
     assert (settings.redo, settings.join, settings.log_format) == (False, False, "auto")
     with pytest.raises(UsageError, match=r"--workers: expected N or MIN:MAX"):
-        load_retry_settings({"dst": "there", "workers": "x"}, recorded, source="in")
+        load_retry_settings(JobSettings, {"dst": "there", "workers": "x"}, recorded, source="in")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (0.6, 1.0)),
+        ({"tau": "0.8"}, (0.8, 0.8)),
+        ({"tau": 0.5}, (0.5, 0.5)),
+        ({"tau": "0.2:0.9"}, (0.2, 0.9)),
+        ({"tau": 0.2, "tau_to": 0.9}, (0.2, 0.9)),  # as job.json has it
+    ],
+)
+def test_a_temperature_may_be_a_range(
+    given: dict[str, object], expected: tuple[float, float]
+) -> None:
+    settings = load_target_settings(DegradeSettings, {**_PLACES, **given})
+    assert (settings.tau, settings.tau_to) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"tau": "0.9:0.2"}, "MIN may not be above MAX"),
+        ({"tau": "0.2:2"}, "less than or equal to 1"),
+        ({"tau": "warm"}, "--tau"),
+        ({"stride": 64}, "--stride needs --crop"),
+        ({"crop": 100}, "--crop: Input should be a multiple of 8"),
+        ({"since": "yesterday"}, "--since"),
+        ({"samples": 65}, "--samples"),
+    ],
+)
+def test_what_a_night_cannot_be_told(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_target_settings(DegradeSettings, {**_PLACES, **given})

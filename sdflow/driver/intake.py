@@ -21,11 +21,13 @@ class Intake:
         listing: All objects of the source.
         include: Globs of keys wanted.
         exclude: Globs of keys not wanted.
+        since_s: Images last written before are ignored, in seconds since 1970.
         is_stopping: Asked before every object; True ends the iteration.
 
     Attributes:
         ignored: Objects that are no part of the job: ``placeholder`` of a folder, ``own`` files of
-            a job, ``empty`` images, ``archived`` ones that must be restored first.
+            a job, ``empty`` images, ``archived`` ones that must be restored first, those ``older``
+            than was asked for.
         is_whole: Whether the listing has been gone through to its end.
     """
 
@@ -35,11 +37,13 @@ class Intake:
         *,
         include: tuple[str, ...] = (),
         exclude: tuple[str, ...] = (),
+        since_s: float = 0.0,
         is_stopping: Callable[[], bool] = bool,
     ) -> None:
         self._listing = listing
         self._include = include
         self._exclude = exclude
+        self._since_s = since_s
         self._is_stopping = is_stopping
         self.ignored: Counter[str] = Counter()
         self.is_whole = False
@@ -65,4 +69,6 @@ class Intake:
             return ""
         if info.size_bytes == 0:
             return "empty"
+        if info.modified_s < self._since_s:
+            return "older"
         return "archived" if info.archived else None

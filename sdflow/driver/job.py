@@ -9,25 +9,26 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sdflow import __version__
+from sdflow.config import DegradeSettings
 from sdflow.driver.record import read_record
 from sdflow.errors import AlreadyExistsError, UnsupportedError, UsageError
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.tiling.grid import blend_overlap
-from sdflow.work.parameters import PixelParameters
+from sdflow.work.parameters import PairParameters, PixelParameters
 from sdflow.worker.photo import SCALE
 
 if TYPE_CHECKING:
     from sdflow.config import JobSettings
     from sdflow.driver.weights import JobWeights
     from sdflow.storage.store import Store
-    from sdflow.work.parameters import Task
+    from sdflow.work.parameters import JobTask
 
 _PACKAGES = ("ray", "torch", "numpy", "pillow", "boto3")
 
 
 def open_job(
-    task: Task,
+    task: JobTask,
     settings: JobSettings,
     weights: JobWeights,
     *,
@@ -41,7 +42,7 @@ def open_job(
     the weights and the devices.
 
     Args:
-        task: Direction.
+        task: What the job does.
         settings: What the job is told.
         weights: What ``settings`` name.
         source: Where the sources are.
@@ -87,7 +88,7 @@ def open_job(
 
 
 def _resolve(
-    task: Task, settings: JobSettings, weights: JobWeights, before: dict[str, Any]
+    task: JobTask, settings: JobSettings, weights: JobWeights, before: dict[str, Any]
 ) -> PixelParameters:
     if task != "upscale" and settings.outscale != SCALE:
         raise UsageError(
@@ -120,6 +121,19 @@ def _resolve(
         tile=tile if tiled else None,
         halo=halo if tiled else None,
         overlap=overlap if tiled else None,
+        pairs=_pairs(settings),
+    )
+
+
+def _pairs(settings: JobSettings) -> PairParameters | None:
+    if not isinstance(settings, DegradeSettings):
+        return None
+    return PairParameters(
+        layout=settings.layout,
+        tau_to=settings.tau if settings.tau_to is None else settings.tau_to,
+        crop=settings.crop,
+        stride=settings.stride,
+        min_texture=settings.min_texture,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdflow.errors import NotFoundError, StorageError
 from sdflow.storage import keys
-from sdflow.work.parameters import PixelParameters
+from sdflow.work.parameters import PairParameters, PixelParameters
 
 if TYPE_CHECKING:
     from sdflow.storage.store import Store
@@ -35,7 +35,9 @@ class JobRecord:
             StorageError: If the job was begun by a version that had others.
         """
         try:
-            return PixelParameters(**self.parameters)
+            pairs = self.parameters.get("pairs")
+            given = {**self.parameters, "pairs": pairs and PairParameters(**pairs)}
+            return PixelParameters(**given)
         except TypeError as error:
             raise StorageError(
                 f"{keys.JOB_KEY} has the parameters of another version of sdflow: use that one, "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, time
 from itertools import chain
 from threading import Event as Flag
 from time import perf_counter
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from sdflow.config import DegradeSettings
 from sdflow.driver.address import check_listens
 from sdflow.driver.history import compact_ledger, read_ledger
 from sdflow.driver.intake import Intake
 from sdflow.driver.job import open_job
 from sdflow.driver.leases import MAX_SHARD_IMAGES
 from sdflow.driver.manifest import Manifest
+from sdflow.driver.night import Run as NightRun
+from sdflow.driver.night import open_night
 from sdflow.driver.places import job_places, patient_store
 from sdflow.driver.recorder import Recorder, new_run_id, remove_below
 from sdflow.driver.retry import RetrySurvey, bury_all_dead, dead_sources
@@ -41,24 +45,25 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from sdflow.config import JobSettings
+    from sdflow.driver.night import Night
     from sdflow.driver.summary import Summary
     from sdflow.driver.tenure import Tenure
     from sdflow.storage.store import Store
     from sdflow.work.index import LedgerIndex
-    from sdflow.work.parameters import PixelParameters, Task
-    from sdflow.work.shard import Shard
+    from sdflow.work.parameters import JobTask, PixelParameters, Task
+    from sdflow.work.shard import Shard, WorkItem
 
 _log = structlog.get_logger()
 
 
-def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> Summary:
+def run_job(task: JobTask, settings: JobSettings, *, failed_only: bool = False) -> Summary:
     """Do a job, or what is left of it.
 
     A SIGTERM or SIGINT ends it after the images in progress, or ``drain_seconds``; a second one at
     once.
 
     Args:
-        task: Direction.
+        task: What the job does.
         settings: The job's.
         failed_only: Do nothing but its dead letters.
 
@@ -72,7 +77,8 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
     open_store(source_at).check()  # at once; from here on the driver is patient
     source, target = patient_store(source_at), patient_store(target_at)
     check_listens(settings.address)
-    weights = find_weights(settings, task, source_at.s3)
+    direction: Task = "upscale" if task == "upscale" else "downscale"
+    weights = find_weights(settings, direction, source_at.s3)
     if weights.name == BICUBIC:
         _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
     stop = Flag()
@@ -90,11 +96,21 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
         with (
             scratch_index(knows_outputs=settings.format != "keep") as index,
             Recorder(target, run_id=run_id) as recorder,
+            open_night(target) if parameters.pairs else nullcontext() as night,
         ):
             estimate = PixelEstimate()
             tally = Tally(recorder, index, parameters, estimate)
             run = _Run(
-                settings, failed_only, source, target, tenure, parameters, index, estimate, tally
+                settings,
+                failed_only,
+                source,
+                target,
+                tenure,
+                parameters,
+                index,
+                estimate,
+                tally,
+                night,
             )
 
             def numbers(*, broken: bool = False) -> Summary:
@@ -107,6 +123,10 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
 
             try:
                 listed = run.go(spec, weights.data, recorder, stop)
+                if night is not None and tenure.is_owner and not stop.is_set():
+                    summary = run.publish(listed, numbers(), run_id)
+                else:
+                    summary = numbers()
             except (ClusterError, StorageError):
                 if tenure.is_owner and tally.has_begun:
                     with suppress(StorageError):
@@ -115,7 +135,6 @@ def run_job(task: Task, settings: JobSettings, *, failed_only: bool = False) -> 
             if failed_only or not listed.intake.is_whole:
                 bury_all_dead(target, index, run_id)
             tenure.check()
-            summary = numbers()
             if tenure.is_owner:
                 target.put(keys.DEAD_LETTER_KEY, index.dead_letters())
                 _write_summary(target, summary)
@@ -140,6 +159,7 @@ class _Run:
     index: LedgerIndex
     estimate: PixelEstimate
     tally: Tally
+    night: Night | None
 
     def go(self, spec: WorkerSpec, weights: bytes | None, recorder: Recorder, stop: Flag) -> Pass:
         """Go through the listing, and once more for what other drivers have left.
@@ -161,10 +181,12 @@ class _Run:
             self.index.exhume()
 
     def _listing(self, stop: Flag) -> Pass:
+        listing = list_in_parallel(self.source, threads=self.settings.list_threads)
         intake = Intake(
-            list_in_parallel(self.source, threads=self.settings.list_threads),
+            listing if self.night is None else self.night.watched(listing),
             include=self.settings.include,
             exclude=self.settings.exclude,
+            since_s=_since_s(self.settings),
             is_stopping=stop.is_set,
         )
         manifest = Manifest(self.target) if self.tenure.is_owner else None
@@ -189,7 +211,7 @@ class _Run:
             min_workers=fewest, max_workers=most, drain_s=self.settings.drain_seconds
         )
         shards = plan_shards(
-            self.estimate.added(survey.items()),
+            self.estimate.added(self._affordable(survey.items())),
             num_workers=most,
             max_images=MAX_SHARD_IMAGES,
             target_px=lambda: scheduler.pace.shard_px,
@@ -197,6 +219,47 @@ class _Run:
         first = next(shards, None)
         if first is not None:
             self._drive(chain([first], shards), scheduler, spec, weights, stop)
+
+    def _affordable(self, items: Iterator[WorkItem]) -> Iterator[WorkItem]:
+        """What this run begins with; the rest is left for the next one, and counted."""
+        given, begun = self.settings, 0
+        if not isinstance(given, DegradeSettings):
+            yield from items
+            return
+        for item in items:
+            hours = self.tally.gpu_hours(given.gpus_per_worker)
+            is_late = given.budget_gpu_hours is not None and hours >= given.budget_gpu_hours
+            if is_late or begun == given.limit:
+                self.tally.deferred += 1
+                continue
+            begun += 1
+            yield item
+
+    def publish(self, listed: Pass, summary: Summary, run_id: str) -> Summary:
+        """Make the pairs that were drawn part of the dataset; returns the summary that says so."""
+        given = self.settings
+        if self.night is None or not isinstance(given, DegradeSettings):
+            raise TypeError("there are no pairs to publish")
+        read_ledger(self.target, self.index, run_id=run_id)
+        self.tenure.check()
+        added = self.night.publish(
+            self.index,
+            NightRun(
+                parameters=self.parameters,
+                source=self.source.url,
+                shard_bytes=given.shard_mb * 1_000_000,
+                failed=summary.failed,
+                done=summary.done,
+                seconds=summary.seconds,
+                mp_per_s=summary.mp_per_s,
+                gpu_hours=self.tally.gpu_hours(given.gpus_per_worker),
+            ),
+            knows_all=listed.intake.is_whole and not self.failed_only,
+        )
+        if self.tenure.is_alone:
+            with suppress(StorageError):  # 'verify --clean' does it otherwise
+                remove_below(self.target, keys.PIECES_PREFIX)
+        return summary if added is None else replace(summary, night=asdict(added))
 
     def _drive(
         self,
@@ -220,6 +283,13 @@ class _Run:
 
 def _write_summary(target: Store, summary: Summary) -> None:
     target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
+
+
+def _since_s(settings: JobSettings) -> float:
+    """From when on sources count, in seconds since 1970."""
+    if not isinstance(settings, DegradeSettings) or settings.since is None:
+        return 0.0
+    return datetime.combine(settings.since, time(), UTC).timestamp()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdflow.work.ledger import dead_letter_line
-from sdflow.work.names import result_key
+from sdflow.work.names import claimed_key, result_key
 from sdflow.work.plan import plan_blocks, plan_names
 from sdflow.work.shard import WorkItem
 
@@ -99,14 +99,10 @@ class Survey:
 
     def _with_free_name(self, item: WorkItem) -> WorkItem | None:
         """Make sure that no other source's result has the name, whenever it was made."""
-        wanted = self._parameters.format
-        if wanted == "keep":
-            return item  # results are called like their sources
-        sample = 0 if self._parameters.samples > 1 else None
         for candidate in (item, replace(item, keeps_full_name=True)):
-            if self._index.claim(result_key(candidate, wanted=wanted, sample=sample), item.key):
+            name = claimed_key(candidate, self._parameters)
+            if name is None or self._index.claim(name, item.key):
                 return candidate
-        name = result_key(item, wanted=wanted, sample=sample)
         line = dead_letter_line(
             item,
             self._parameters,

@@ -54,6 +54,7 @@ class Tally:
 
     Attributes:
         retries: Images that were tried again.
+        deferred: Images left for the next run.
         worker_s: Seconds that workers were there, added up over workers.
         peak_rss_worker: Largest memory of any worker's process, in bytes.
         devices: Kinds of device that worked.
@@ -76,6 +77,7 @@ class Tally:
         self._done_before = 0
         self._denied = 0
         self.retries = 0
+        self.deferred = 0
         self.worker_s = 0.0
         self.peak_rss_worker = 0
         self.devices: set[str] = set()
@@ -90,11 +92,16 @@ class Tally:
         """Whether there is anything to say."""
         return self._listed is not None
 
+    def gpu_hours(self, per_worker: float | None) -> float:
+        """Hours of all workers' GPUs; of their processors where they have none."""
+        return self.worker_s / 3600 * (per_worker or 1.0)
+
     def begin_pass(self, listed: Pass) -> None:
         """The listing is gone through (once more): what was done so far will count as settled."""
         self._listed = listed
         self._done_before = self._totals.done
         self._failed = 0
+        self.deferred = 0
 
     def work(self, now: float) -> None:
         """Let the ledger be written if it is time."""
@@ -173,6 +180,7 @@ class Tally:
         skipped = survey.skipped - self._done_before
         unfinished = survey.listed - totals.done - skipped - failed
         pixels = totals.pixels_in if task == "upscale" else totals.pixels_out
+        left = unfinished - self.deferred
         return Summary(
             task=task,
             listed=survey.listed,
@@ -180,6 +188,7 @@ class Tally:
             skipped=skipped,
             failed=failed,
             unfinished=unfinished,
+            deferred=self.deferred,
             ignored=dict(intake.ignored),
             retries=self.retries,
             megapixels_in=totals.pixels_in / 1e6,
@@ -197,7 +206,7 @@ class Tally:
             else exit_status(
                 listed=survey.listed,
                 failed=failed,
-                stopped=unfinished > 0 or (stopped and not intake.is_whole),
+                stopped=left > 0 or (stopped and not intake.is_whole),
                 max_failure_rate=max_failure_rate,
             ),
         )

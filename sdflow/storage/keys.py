@@ -19,6 +19,13 @@ SCRATCH_PREFIX = f"{JOB_PREFIX}scratch/"
 DEAD_LETTER_KEY = f"{JOB_PREFIX}deadletter.jsonl"
 SUMMARY_KEY = f"{JOB_PREFIX}summary.json"
 REPORT_KEY = f"{JOB_PREFIX}report.html"
+PIECES_PREFIX = f"{JOB_PREFIX}pieces/"
+
+HR_PREFIX, LR_PREFIX, PAIRS_PREFIX = "HR/", "LRx4/", "meta/"
+SHARDS_PREFIX, INDEX_PREFIX = "shards/", "index/"
+DATASET_KEY, CARD_KEY, SAMPLES_KEY = "dataset.json", "README.md", "samples.png"
+STALE_KEY = "stale.jsonl"
+META_INFO_KEY, META_INFO_PAIRS_KEY = "meta_info.txt", "meta_info_pairs.txt"
 
 _OWNER = re.compile(rf"{LEASE_PREFIX}owner-([0-9]{{8}})\.json")
 
@@ -76,6 +83,32 @@ def scratch_prefix(image: str) -> str:
     if not image or "/" in image:
         raise ValueError(f"{image!r} is not a name for an image's parts")
     return f"{SCRATCH_PREFIX}{image}/"
+
+
+def piece_key(identity: str) -> str:
+    """Key of all pairs of one image, until they are in a shard."""
+    if not identity or "/" in identity:
+        raise ValueError(f"{identity!r} is not the name of an image's pairs")
+    return f"{PIECES_PREFIX}{identity}.tar"
+
+
+def shard_key(night: int, number: int, digest: str) -> str:
+    """Key of a shard: the night that wrote it, from 1, its number, and a hash of what is in it."""
+    if not 0 < night < 1_000_000 or not 0 <= number < 100_000:
+        raise ValueError(f"no shard has the number {number} of night {night}")
+    return f"{shards_of(night)}{number:05d}-{digest}.tar"
+
+
+def shards_of(night: int) -> str:
+    """What the keys of a night's shards begin with."""
+    return f"{SHARDS_PREFIX}{night:06d}-"
+
+
+def index_key(night: int, part: int) -> str:
+    """Key of a part, from 0, of what a night, from 1, adds to the index; names sort by time."""
+    if not 0 < night < 1_000_000 or not 0 <= part < 100_000:
+        raise ValueError(f"no part of an index has the number {part} of night {night}")
+    return f"{INDEX_PREFIX}{night:06d}-{part:05d}.jsonl.gz"
 
 
 def is_job_key(key: str) -> bool:

@@ -94,7 +94,7 @@ class LocalStore:
         path = self._path(key)
         with self._naming(key):
             status = file_status(path, key)
-        return ObjectInfo(key=key, size_bytes=status.st_size, etag=etag_of(status))
+        return ObjectInfo(key, status.st_size, etag_of(status), modified_s=status.st_mtime)
 
     def get(
         self, key: str, *, start: int = 0, stop: int | None = None, if_match: str | None = None
@@ -229,7 +229,7 @@ class LocalStore:
             raise self._error(error, key) from error
         if not stat.S_ISREG(status.st_mode):
             return None
-        return ObjectInfo(key=key, size_bytes=status.st_size, etag=etag_of(status))
+        return ObjectInfo(key, status.st_size, etag_of(status), modified_s=status.st_mtime)
 
     def _path(self, key: str) -> Path:
         check_key(key)

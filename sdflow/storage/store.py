@@ -6,7 +6,7 @@ object each. Every method is safe to call from several threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sdflow.errors import InvalidKeyError
@@ -24,12 +24,14 @@ class ObjectInfo:
         size_bytes: Length of the content.
         etag: Version of the content: changes whenever the content does. Opaque.
         archived: True where the content cannot be read until somebody restores it.
+        modified_s: When it was last written, in seconds since 1970; 0 where nobody knows.
     """
 
     key: str
     size_bytes: int
     etag: str
     archived: bool = False
+    modified_s: float = field(default=0.0, compare=False)
 
     @property
     def is_placeholder(self) -> bool:

@@ -86,7 +86,7 @@ class Objective:
             pixel = weights.pixel + rows * (weights.anchor - weights.pixel)
         elif not weights.anchor:
             return terms
-        if weights.anchor or weights.pixel or weights.gan_hr:
+        if (weights.anchor or weights.pixel or weights.gan_hr) and recipe.learns_to_upscale:
             self._upscaling_terms(terms, batch, inputs, content, pixel, step)
         return terms
 

@@ -120,6 +120,11 @@ class Recipe:
             raise UsageError("--frozen: nothing is left to learn", item="--frozen")
 
     @property
+    def learns_to_upscale(self) -> bool:
+        """Whether one of the networks that upscale learns."""
+        return not {"hr_flow", "encoder"} <= set(self.frozen)
+
+    @property
     def patch_lr(self) -> int:
         """Side of an LR patch in pixels."""
         return self.patch // 4

@@ -52,7 +52,8 @@ class LedgerLine:
         etag: Version of the source.
         parameters: Hash of everything that changes pixels, the weights included.
         status: ``done``; ``failed`` for a dead letter; ``missing`` for results that were done and
-            are gone, so that the next run makes them again.
+            are gone, so that the next run makes them again; ``vanished`` in a dataset's index for
+            pairs whose source is gone.
         time: When, ISO 8601 in UTC.
         attempts: How often it was tried, from 1.
         outputs: What was written, for ``done``.
@@ -63,12 +64,16 @@ class LedgerLine:
         full_name: Whether its results carry the whole source name, for ``failed``.
         size_bytes: Length of the source, for ``failed``.
         first_seen: When this version of the source first failed, for ``failed``.
+        pairs: How many were cut from it, for a job that makes pairs.
+        shape: Height, width and channels of each of their HR images, ``512,512,3``.
+        identity: What the names of these pairs have in common, ``id`` in what is said of each.
+        replaces: Identity of the pairs of an earlier version, in a dataset's index.
     """
 
     key: str
     etag: str
     parameters: str
-    status: Literal["done", "failed", "missing"]
+    status: Literal["done", "failed", "missing", "vanished"]
     time: str
     attempts: int = 1
     outputs: tuple[Output, ...] = ()
@@ -79,6 +84,10 @@ class LedgerLine:
     full_name: bool = False
     size_bytes: int = 0
     first_seen: str = ""
+    pairs: int = 0
+    shape: str = ""
+    identity: str = ""
+    replaces: str = ""
 
     def settles(self, etag: str, parameters: str) -> bool:
         """Whether a later run with these parameters has nothing to do for this source.

@@ -37,10 +37,38 @@ def result_key(item: WorkItem, *, wanted: str, sample: int | None) -> str:
     return keys.output_key(item.key, extension=extension, sample=sample)
 
 
+def pair_base(item: WorkItem) -> str:
+    """What the names of an image's pairs begin with in folders: its own name, no extension."""
+    return result_key(item, wanted="png", sample=None).removesuffix(".png")
+
+
+def claimed_key(item: WorkItem, parameters: PixelParameters) -> str | None:
+    """The key that no other source's results may have; None where names cannot clash."""
+    pairs = parameters.pairs
+    if pairs is not None:
+        return (
+            None if pairs.layout == "webdataset" else f"{keys.PAIRS_PREFIX}{pair_base(item)}.json"
+        )
+    if parameters.format == "keep":
+        return None  # results are called like their sources
+    sample = 0 if parameters.samples > 1 else None
+    return result_key(item, wanted=parameters.format, sample=sample)
+
+
+def piece_key(item: WorkItem, parameters: PixelParameters) -> str:
+    """Where an image's pairs lie until they are in a shard."""
+    return keys.piece_key(_digest(item, parameters))
+
+
 def parts_prefix(item: WorkItem, parameters: PixelParameters) -> str:
     """What the keys begin with of all that is kept while an image is done in parts.
 
     Another version of the source, or other parameters, have another one.
     """
+    return keys.scratch_prefix(_digest(item, parameters))
+
+
+def _digest(item: WorkItem, parameters: PixelParameters) -> str:
+    """What no other version of a source has, nor the same one under other parameters."""
     text = f"{item.key}\0{item.etag}\0{parameters.hash}".encode("utf-8", "surrogateescape")
-    return keys.scratch_prefix(hashlib.sha256(text).hexdigest()[:24])
+    return hashlib.sha256(text).hexdigest()[:24]

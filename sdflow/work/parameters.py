@@ -8,6 +8,30 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Task = Literal["upscale", "downscale"]
+"""Direction through the network."""
+
+JobTask = Literal["upscale", "downscale", "degrade"]
+"""What a job does: one direction, or pairs of HR images and what is drawn below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairParameters:
+    """What pairs depend on beyond what single results do.
+
+    Attributes:
+        layout: ``folders``: one object for every image of a pair; ``webdataset``: tar shards.
+        tau_to: Upper end of the range that every image and sample draws its temperature from;
+            ``PixelParameters.tau`` is the lower one.
+        crop: Side of the square HR images that are cut out; None for whole images.
+        stride: HR pixels from one to the next.
+        min_texture: Least mean gradient of an HR image in 8-bit levels; flatter ones are left out.
+    """
+
+    layout: Literal["folders", "webdataset"]
+    tau_to: float
+    crop: int | None
+    stride: int | None
+    min_texture: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +41,7 @@ class PixelParameters:
     Two jobs with equal parameters give equal bytes on the same kind of device.
 
     Attributes:
-        task: Direction.
+        task: What the job does.
         weights: SHA-256 of the weights, or ``bicubic``.
         tau: Sampling temperature.
         seed: Seed of the job.
@@ -31,9 +55,10 @@ class PixelParameters:
         tile: Side of a tile in LR pixels, resolved; None for bicubic.
         halo: LR pixels around a tile, resolved; None for bicubic.
         overlap: LR pixels over which neighbouring tiles are blended; None for bicubic.
+        pairs: Of a job that makes pairs; None for others.
     """
 
-    task: Task
+    task: JobTask
     weights: str
     tau: float
     seed: int
@@ -47,11 +72,20 @@ class PixelParameters:
     tile: int | None
     halo: int | None
     overlap: int | None
+    pairs: PairParameters | None = None
+
+    @property
+    def direction(self) -> Task:
+        """Through the network."""
+        return "upscale" if self.task == "upscale" else "downscale"
 
     @property
     def hash(self) -> str:
         """Short hash for ledger lines."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        given = asdict(self)
+        if self.pairs is None:
+            del given["pairs"]  # other jobs keep the hash they had before there were pairs
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def short_weights(self) -> str:

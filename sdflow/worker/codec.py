@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from math import floor
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from sdflow import __version__
+from sdflow.errors import DecodeError
 from sdflow.geometry import Size
 from sdflow.images import codec
 from sdflow.images.bands import Bands, bands_of
@@ -89,16 +91,26 @@ class JobCodec:
         """What the header says; see ``images.codec.peek``."""
         return codec.peek(data, key=key, first_frame=self.handling.first_frame)
 
-    def decode(self, data: ByteSource, *, key: str) -> Fetched:
-        """A whole image, upright; see ``images.codec.decode``."""
+    def decode(self, data: bytes, *, key: str) -> Fetched:
+        """A whole image, upright; see ``images.codec.decode``.
+
+        For pairs its sides are cut to multiples of the scale, at the right and at the bottom.
+        """
         image = codec.decode(
             data,
             key=key,
             max_pixels=self.handling.max_pixels,
             first_frame=self.handling.first_frame,
         )
+        note = left_out(image.frames, image.note)
+        if self.parameters.pairs is None:
+            return Fetched(image.pixels, image.format, image.metadata, note)
+        height, width = (side // SCALE * SCALE for side in image.pixels.shape[:2])
+        if not height or not width:
+            raise DecodeError(f"{key} is smaller than {SCALE} pixels", item=key, code="too_small")
+        digest = hashlib.md5(memoryview(data), usedforsecurity=False).hexdigest()
         return Fetched(
-            image.pixels, image.format, image.metadata, left_out(image.frames, image.note)
+            image.pixels[:height, :width], image.format, image.metadata, note, md5=digest
         )
 
     def open(self, data: ByteSource, *, key: str) -> OpenedImage:
@@ -184,7 +196,7 @@ class JobCodec:
         provenance = Provenance(
             software=f"sdflow {__version__}",
             weights=given.short_weights,
-            task=given.task,
+            task=given.direction,
             tau=given.tau,
             seed=given.seed,
             sample=sample,

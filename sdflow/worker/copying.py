@@ -47,9 +47,9 @@ class CopyCodec:
         del data
         return ImageInfo(format_of_key(key) or ImageFormat.PNG, 1, 1, 3, 8)
 
-    def decode(self, data: ByteSource, *, key: str) -> Fetched:
+    def decode(self, data: bytes, *, key: str) -> Fetched:
         """One pixel, and the bytes."""
-        pixels, metadata = np.zeros((1, 1, 3), np.uint8), Metadata(exif=data[0 : len(data)])
+        pixels, metadata = np.zeros((1, 1, 3), np.uint8), Metadata(exif=data)
         return Fetched(pixels, format_of_key(key) or ImageFormat.PNG, metadata)
 
     def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> tuple[bytes, str]:

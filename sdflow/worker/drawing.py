@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sdflow.errors import SdflowError
 from sdflow.worker.channels import take_apart
-from sdflow.worker.photo import Drawing, Drawn, Photo
+from sdflow.worker.photo import Draw, Drawing, Drawn, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,11 +53,13 @@ class DrawnImage:
         outputs: Pixels with the source's kind of channels, one for each sample; of a part its core.
         note: What had to be given up for memory; "" if nothing.
         busy_s: The image's share of the time the engine took.
+        draws: What each output was drawn from, where that was asked for and there is a network.
     """
 
     outputs: list[Pixels]
     note: str
     busy_s: float
+    draws: tuple[Draw, ...] = ()
 
 
 class Drawer:
@@ -101,7 +103,7 @@ class Drawer:
             except Exception as error:  # noqa: BLE001  # whatever a library raises for one image
                 yield index, error.with_traceback(None)
                 continue
-            yield index, DrawnImage(outputs, drawn.note, busy_s * share)
+            yield index, DrawnImage(outputs, drawn.note, busy_s * share, drawn.draws)
 
     def _isolated(
         self, drawing: Drawing, photos: Sequence[Photo]

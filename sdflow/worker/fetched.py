@@ -27,6 +27,7 @@ class Fetched:
         metadata: Of the source.
         note: What of the source is left out, for people; "" if nothing.
         within: Which window of which image; None for a whole one.
+        md5: Of the file, in hexadecimal, where results depend on it; else "".
     """
 
     pixels: Pixels
@@ -34,6 +35,7 @@ class Fetched:
     metadata: Metadata
     note: str = ""
     within: Within | None = None
+    md5: str = ""
 
     @property
     def dtype(self) -> np.dtype[np.uint8 | np.uint16]:

@@ -50,7 +50,7 @@ class Codec(Protocol):
     def peek(self, data: ByteSource, *, key: str) -> ImageInfo:
         """What the header says."""
 
-    def decode(self, data: ByteSource, *, key: str) -> Fetched:
+    def decode(self, data: bytes, *, key: str) -> Fetched:
         """Pixels and what is around them."""
 
     def encode(self, pixels: Pixels, image: Fetched, *, sample: int, key: str) -> tuple[bytes, str]:
@@ -111,6 +111,12 @@ class Fetcher:
         info = self._codec.peek(data, key=item.key)
         self._check(item, info)
         if giants is not None and giants.takes(info):
+            if self._codec.parameters.pairs is not None:
+                raise TooLargeError(
+                    f"{item.key} has {info.width} x {info.height} pixels, more than pairs are made "
+                    "of at once: cut it into smaller files, or raise --giant-pixels",
+                    item=item.key,
+                )
             return Chore()
         weight = weight_px(info.decoded_bytes)
         return self._admitted(weight, partial(self._decode, data, item.key))

@@ -24,6 +24,7 @@ from sdflow.worker.codec import left_out
 from sdflow.worker.fetched import Fetched, weight_px
 from sdflow.worker.giant import Giant, drawn_size
 from sdflow.worker.report import NOTHING, Parted, Totals
+from sdflow.worker.results import Written
 from sdflow.worker.scratch import GiantRecord, Scratch, read_record
 from sdflow.worker.upload import Upload
 
@@ -60,7 +61,7 @@ class GiantWork:
         self._target = target
         self._engine = engine
         self._codec = codec
-        self._task = codec.parameters.task
+        self._task = codec.parameters.direction
         self._assembler = Assembler(target, codec)
         self._lock = Lock()
         self._known: OrderedDict[str, Giant] = OrderedDict()
@@ -86,7 +87,7 @@ class GiantWork:
             key = result_key(item, wanted=given.format, sample=numbered)
             output, note = self._assembler.assemble(giant, sample, key=key)
             upload.add_note(note)
-            upload.add_written(sample, output)
+            upload.add_written(sample, Written((output,)))
         return upload.ending(given)
 
     def divide(self, item: WorkItem) -> tuple[Parted, Totals]:

@@ -42,6 +42,9 @@ class Drawing:
         tau: Temperature, 0 to 1.
         samples: 0-based numbers of the outputs.
         deep: Whether outputs are uint16 whatever the source's depth; for ``Drawer`` alone.
+        tau_to: Upper end of the range that every image and sample draws its own temperature from,
+            ``tau`` being the lower one; None: ``tau`` for all.
+        scores: Whether samples come with what they were drawn from; downscaling alone.
     """
 
     task: Task
@@ -49,6 +52,8 @@ class Drawing:
     tau: float
     samples: tuple[int, ...]
     deep: bool = False
+    tau_to: float | None = None
+    scores: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +115,33 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What a sample was drawn from.
+
+    Attributes:
+        tau: Its temperature.
+        component: Its degradation component, from 0.
+        log_prob: Log p(LR image | content of the HR image) in nats, of the whole image.
+    """
+
+    tau: float
+    component: int
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """What was made of a photo.
 
     Attributes:
         samples: One output for each sample asked for, of the source's depth.
         note: What had to be given up for memory; "" if nothing.
+        draws: What each sample was drawn from, where that was asked for and there is a network.
     """
 
     samples: tuple[NDArray[Any], ...]
     note: str = ""
+    draws: tuple[Draw, ...] = ()
 
 
 def _all_of(size: Size) -> Region:

@@ -8,8 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from sdflow.errors import SdflowError
-from sdflow.work.ledger import Output, dead_letter_line
-from sdflow.work.names import result_key
+from sdflow.work.ledger import dead_letter_line
 from sdflow.work.shard import WorkItem
 from sdflow.worker.budget import PixelBudget
 from sdflow.worker.drawing import Drawer, Engine
@@ -18,16 +17,17 @@ from sdflow.worker.fetcher import Fetcher
 from sdflow.worker.held import HeldShard
 from sdflow.worker.photo import Drawing, Photo
 from sdflow.worker.report import NOTHING, Ending, Retry, Totals
+from sdflow.worker.results import Sample, Written
 from sdflow.worker.upload import NotDone, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdflow.images.formats import Pixels
     from sdflow.storage.store import Store
     from sdflow.work.shard import Shard
     from sdflow.worker.fetcher import Codec, Giants
     from sdflow.worker.limits import Limits
+    from sdflow.worker.results import ResultWriter
 
 IO_THREADS = 8  # of each stage that waits for a store; a store needs as many connections
 
@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 
 
 class Pipeline:
-    """Does shards of images: reads from one store and writes to another.
+    """Does shards of images: reads them from a store and has results written.
 
     Several shards may be worked at at once, from several threads: they share the stages, so that
     one shard's last uploads overlap the next one's first downloads. Memory is bounded by the pixels
@@ -49,7 +49,7 @@ class Pipeline:
 
     Args:
         source: Where the sources are.
-        target: Where results go.
+        writer: Makes results durable.
         engine: Does the pixels; called by one thread at a time.
         codec: Reads and writes files as the job's parameters want it.
         giants: Does what is too large to be done at once; None: everything is done at once.
@@ -59,15 +59,15 @@ class Pipeline:
     def __init__(
         self,
         source: Store,
-        target: Store,
+        writer: ResultWriter,
         engine: Engine,
         codec: Codec,
         *,
         giants: Giants | None = None,
         budget_px: int = 64_000_000,
     ) -> None:
-        self._target = target
         self._codec = codec
+        self._writer = writer
         self._giants = giants
         self._drawer = Drawer(engine)
         self._parameters = codec.parameters
@@ -115,7 +115,9 @@ class Pipeline:
 
     def _take(self, held: _Held) -> list[_Source]:
         """As many images as are worth computing together."""
-        limit = self._drawer.engine.batch_px * (1 if self._parameters.task == "upscale" else 16)
+        limit = self._drawer.engine.batch_px * (
+            1 if self._parameters.direction == "upscale" else 16
+        )
 
         def is_enough(ready: _Ready) -> bool:
             nonlocal limit
@@ -176,6 +178,7 @@ class Pipeline:
         uploads = {item.name: self._upload(item, image, held.attempt) for item, image in left}
         px_out = sum(self._px_out(item, image) for item, image in left)
         at_once = max(1, min(_SAMPLES_AT_ONCE, self._budget_px // max(1, px_out)))
+        at_once = count if self._writer.wants_all else at_once
         send = partial(self._send, held=held, emit=emit)
         try:
             for first in range(0, count, at_once):
@@ -194,7 +197,7 @@ class Pipeline:
         if item.part is not None:  # its file has been counted when the image was divided
             pixels, size_bytes = item.pixels, 0
         totals = Totals(pixels_in=pixels, bytes_read=size_bytes)
-        count = self._parameters.samples
+        count = 1 if self._writer.wants_all else self._parameters.samples
         return Upload(item, attempt, totals, count=count, note=image.note)
 
     def _do_chore(self, item: WorkItem, held: _Held, emit: _Emit) -> None:
@@ -211,15 +214,25 @@ class Pipeline:
         sources: list[tuple[WorkItem, Fetched]],
         samples: tuple[int, ...],
         uploads: dict[str, Upload],
-        send: Callable[[Upload, Fetched, int, Pixels], Future[None]],
+        send: Callable[[Upload, Fetched, list[Sample]], Future[None]],
         writes: list[Future[None]],
     ) -> Iterator[tuple[int, Exception]]:
         """Draw some samples; yields the position and the failure of every image that fails."""
         given = self._parameters
         reserved = [len(samples) * self._px_out(item, image) for item, image in sources]
         self._finished_px.acquire(sum(reserved))
-        drawing = Drawing(given.task, given.seed, given.tau, samples, deep=self._codec.is_deep)
-        photos = [Photo(item.key, image.pixels, image.within) for item, image in sources]
+        drawing = Drawing(
+            given.direction,
+            given.seed,
+            given.tau,
+            samples,
+            deep=self._codec.is_deep,
+            tau_to=given.pairs.tau_to if given.pairs else None,
+            scores=given.pairs is not None,
+        )
+        photos = [
+            Photo(_noise_key(item, image), image.pixels, image.within) for item, image in sources
+        ]
         try:
             for index, drawn in self._drawer.draw(drawing, photos):
                 item, image = sources[index]
@@ -229,9 +242,12 @@ class Pipeline:
                 upload = uploads[item.name]
                 made = sum(pixels.shape[0] * pixels.shape[1] for pixels in drawn.outputs)
                 upload.add_drawn(Totals(busy_s=drawn.busy_s, pixels_out=made), drawn.note)
-                share, reserved[index] = reserved[index] // len(samples), 0
-                for sample, pixels in zip(samples, drawn.outputs, strict=True):
-                    writes.append(send(upload, image, sample, pixels))
+                draws = drawn.draws or (None,) * len(samples)
+                made_of = [Sample(*one) for one in zip(samples, drawn.outputs, draws, strict=True)]
+                groups = [made_of] if self._writer.wants_all else [[one] for one in made_of]
+                share, reserved[index] = reserved[index] // len(groups), 0
+                for group in groups:
+                    writes.append(send(upload, image, group))
                     writes[-1].add_done_callback(partial(self._sent, share))
         finally:
             self._finished_px.release(sum(reserved))  # of images that no writer will release
@@ -239,7 +255,7 @@ class Pipeline:
     def _px_out(self, item: WorkItem, image: Fetched) -> int:
         """What one result weighs."""
         source_px = image.num_pixels if item.part is None else item.pixels
-        drawn_px = 16 * source_px if self._parameters.task == "upscale" else source_px // 16
+        drawn_px = 16 * source_px if self._parameters.direction == "upscale" else source_px // 16
         num_bands = image.pixels.shape[2]
         return weight_px(self._codec.result_bytes(drawn_px, num_bands, image.dtype))
 
@@ -247,8 +263,7 @@ class Pipeline:
         self,
         upload: Upload,
         image: Fetched,
-        sample: int,
-        pixels: Pixels,
+        samples: list[Sample],
         *,
         held: _Held,
         emit: _Emit,
@@ -256,8 +271,8 @@ class Pipeline:
         item = upload.item
 
         def finish() -> None:
-            result = self._caught(item, held.attempt, self._write, upload, image, sample, pixels)
-            if upload.add_written(sample, result):
+            result = self._caught(item, held.attempt, self._write, upload, image, samples)
+            if upload.add_written(samples[0].number, result):
                 emit(Ending(held.lease, item.name, *upload.ending(self._parameters)))
 
         return self._writers.submit(finish)
@@ -266,15 +281,12 @@ class Pipeline:
         del done
         self._finished_px.release(pixels)
 
-    def _write(self, upload: Upload, image: Fetched, sample: int, pixels: Pixels) -> Output:
-        given, item = self._parameters, upload.item
+    def _write(self, upload: Upload, image: Fetched, samples: list[Sample]) -> Written:
+        item = upload.item
         if item.part is not None and self._giants is not None:
-            return self._giants.keep(item, sample, pixels, note=upload.note)
-        numbered = sample if given.samples > 1 else None
-        key = result_key(item, wanted=given.format, sample=numbered)
-        data, note = self._codec.encode(pixels, image, sample=sample, key=key)
-        upload.add_note(note)
-        return Output(key, self._target.put(key, data), len(data))
+            (one,) = samples
+            return Written((self._giants.keep(item, one.number, one.pixels, note=upload.note),))
+        return self._writer.write(item, image, samples)
 
     def _failure(self, item: WorkItem, attempt: int, error: Exception) -> NotDone:
         if not isinstance(error, SdflowError):
@@ -284,3 +296,8 @@ class Pipeline:
         return dead_letter_line(
             item, self._parameters, error=error.code, message=str(error), attempts=attempt
         )
+
+
+def _noise_key(item: WorkItem, image: Fetched) -> str:
+    """Whose noise it is: of pairs another version of a source has another one."""
+    return f"{item.key}@{image.md5}" if image.md5 else item.key

@@ -6,9 +6,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sdflow.telemetry import utc_now
-from sdflow.work.ledger import LedgerLine, Output
+from sdflow.work.ledger import LedgerLine
 from sdflow.work.shard import ASSEMBLY
 from sdflow.worker.report import PartDone, Retry, Totals
+from sdflow.worker.results import Written
 
 if TYPE_CHECKING:
     from sdflow.work.parameters import PixelParameters
@@ -24,7 +25,7 @@ class Upload:
         item: The image.
         attempt: Number of the attempt.
         totals: What is known of the image already.
-        count: Samples to come.
+        count: How many times something of it will be written.
         note: What of the source is left out; "" if nothing.
     """
 
@@ -37,7 +38,7 @@ class Upload:
         self._missing = count
         self._notes = {note: None}
         self._note = ""
-        self._outputs: dict[int, Output] = {}
+        self._written: dict[int, Written] = {}
         self._failure: NotDone | None = None
         self._lock = Lock()
 
@@ -57,12 +58,13 @@ class Upload:
         with self._lock:
             self._notes[note] = None
 
-    def add_written(self, sample: int, result: Output | NotDone) -> bool:
-        """Take in what became of one sample; True if it was the last."""
+    def add_written(self, sample: int, result: Written | NotDone) -> bool:
+        """Take in what became of one sample, or of all from that on; True if it was the last."""
         with self._lock:
             self._missing -= 1
-            if isinstance(result, Output):
-                self._outputs[sample] = result
+            if isinstance(result, Written):
+                self._written[sample] = result
+                self._notes[result.note] = None
             else:
                 self._failure = result
             return self._missing == 0
@@ -73,7 +75,8 @@ class Upload:
             return self._failure, Totals()
         if self.item.part not in (None, ASSEMBLY):
             return PartDone(), self._totals
-        outputs = tuple(output for _, output in sorted(self._outputs.items()))
+        written = [result for _, result in sorted(self._written.items())]
+        outputs = tuple(output for result in written for output in result.outputs)
         line = LedgerLine(
             key=self.item.key,
             etag=self.item.etag,
@@ -84,6 +87,9 @@ class Upload:
             outputs=outputs,
             note=self.note,
             weights=parameters.short_weights,
+            pairs=written[0].pairs,
+            shape=written[0].shape,
+            identity=written[0].identity,
         )
-        written = sum(output.size_bytes for output in outputs)
-        return line, self._totals + Totals(done=1, bytes_written=written)
+        num_bytes = sum(output.size_bytes for output in outputs)
+        return line, self._totals + Totals(done=1, bytes_written=num_bytes)

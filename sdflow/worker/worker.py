@@ -15,8 +15,10 @@ from sdflow.worker.copying import COPY, CopyCodec, CopyEngine
 from sdflow.worker.giants import GiantWork
 from sdflow.worker.limits import Limits
 from sdflow.worker.outbox import Outbox
+from sdflow.worker.pairs import PairWriter
 from sdflow.worker.pipeline import IO_THREADS, Pipeline
 from sdflow.worker.report import Ending, Progress, Retry
+from sdflow.worker.results import ImageWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,10 +81,13 @@ class Worker:
         source, target = _open(spec.source), _open(spec.target)
         codec = JobCodec(spec.parameters, spec.handling)
         if copies:
-            self._pipeline = Pipeline(source, target, engine, CopyCodec(spec.parameters))
+            copying = CopyCodec(spec.parameters)
+            self._pipeline = Pipeline(source, ImageWriter(target, copying), engine, copying)
         else:
             giants = GiantWork(source, target, engine, codec)
-            self._pipeline = Pipeline(source, target, engine, codec, giants=giants)
+            pairs = spec.parameters.pairs
+            writer = PairWriter(target, codec, pairs) if pairs else ImageWriter(target, codec)
+            self._pipeline = Pipeline(source, writer, engine, codec, giants=giants)
 
     def start(self, lease: int, shard: Shard) -> None:
         """Begin with a shard, unless this lease has begun already."""

@@ -17,8 +17,10 @@ from sdflow.work.shard import Shard, WorkItem
 from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.codec import JobCodec
 from sdflow.worker.drawing import Engine
+from sdflow.worker.pairs import PairWriter
 from sdflow.worker.pipeline import Pipeline
 from sdflow.worker.report import Ending, Retry, Totals
+from sdflow.worker.results import ImageWriter
 
 PARAMETERS = PixelParameters(
     task="upscale",
@@ -101,7 +103,9 @@ class Bench:
         attempt: int = 1,
     ) -> Outcome:
         codec = JobCodec(parameters, Handling(max_pixels=10_000))
-        pipeline = Pipeline(self.source, self.target, engine or BicubicEngine(), codec)
+        pairs = parameters.pairs
+        writer = PairWriter(self.target, codec, pairs) if pairs else ImageWriter(self.target, codec)
+        pipeline = Pipeline(self.source, writer, engine or BicubicEngine(), codec)
         try:
             return run(pipeline, Shard(items, attempt=attempt))
         finally:

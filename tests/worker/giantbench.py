@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sdflow.tiling.parts import Part
     from sdflow.work.parameters import PixelParameters, Task
     from sdflow.worker.photo import Drawing, Photo
+from sdflow.worker.results import ImageWriter
 
 SIZE = (190, 230)
 SMALLER = 9  # times by two
@@ -80,7 +81,7 @@ class Job:
     def pipeline(self) -> Pipeline:
         engine, codec = SmallParts(), JobCodec(self.parameters, self.handling)
         giants = GiantWork(self.source, self.target, engine, codec)
-        return Pipeline(self.source, self.target, engine, codec, giants=giants)
+        return Pipeline(self.source, ImageWriter(self.target, codec), engine, codec, giants=giants)
 
     def divide(self, item: WorkItem) -> list[WorkItem]:
         """The parts that are left, the assembly last."""

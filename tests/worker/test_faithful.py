@@ -17,6 +17,7 @@ from sdflow.work.shard import Shard
 from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.codec import JobCodec
 from sdflow.worker.pipeline import Pipeline
+from sdflow.worker.results import ImageWriter
 from tests.images.encodings import ENCODINGS, Encoding
 from tests.worker.bench import PARAMETERS, Bench, run
 
@@ -36,7 +37,7 @@ def _done(encoding: Encoding, format: str, *, scale: int) -> tuple[bytes, bytes,
     name = peek(data, key="k", first_frame=True).format
     key = f"a{name.extensions[0]}"
     codec = JobCodec(replace(PARAMETERS, format=format), Handling(first_frame=True))
-    pipeline = Pipeline(bench.source, bench.target, BicubicEngine(scale), codec)
+    pipeline = Pipeline(bench.source, ImageWriter(bench.target, codec), BicubicEngine(scale), codec)
     report = run(pipeline, Shard((bench.put(key, data),)))
     pipeline.close()
     line = report.lines[key]

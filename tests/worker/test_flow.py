@@ -17,6 +17,7 @@ from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.codec import JobCodec
 from sdflow.worker.pipeline import IO_THREADS, Pipeline
 from sdflow.worker.report import Ending
+from sdflow.worker.results import ImageWriter
 from tests.worker.bench import PARAMETERS, Bench, Outcome, image_bytes, run
 
 
@@ -96,7 +97,9 @@ def test_fetching_waits_for_the_engine_and_the_engine_has_one_caller() -> None:
         key, data = f"{index}.png", image_bytes("L", (100, 100), "PNG", seed=index)
         items.append(WorkItem(key, source.put(key, data), len(data)))
     watcher = _Watcher(source)
-    pipeline = Pipeline(source, target, watcher, _codec(), budget_px=20_000 // 3)
+    pipeline = Pipeline(
+        source, ImageWriter(target, _codec()), watcher, _codec(), budget_px=20_000 // 3
+    )
     with ThreadPoolExecutor(2) as threads:  # two shards at once, as in an actor
         shards = [Shard(tuple(items[:30])), Shard(tuple(items[30:]))]
         reports = list(threads.map(lambda shard: run(pipeline, shard), shards))
@@ -127,11 +130,12 @@ def test_pixels_of_images_that_failed_are_not_kept_until_the_shard_ends() -> Non
     data = image_bytes("RGB", (4100, 1), "PNG")  # four times as wide is too wide for WebP
     items = [WorkItem(f"{n}.png", source.put(f"{n}.png", data), len(data)) for n in range(30)]
     keeper = _Keeper()
+    codec = _codec(replace(PARAMETERS, format="webp"))
     pipeline = Pipeline(
         source,
-        target,
+        ImageWriter(target, codec),
         keeper,
-        _codec(replace(PARAMETERS, format="webp")),
+        codec,
         budget_px=2 * 16 * 4100,
     )
     report = run(pipeline, Shard(tuple(items)))
@@ -164,7 +168,7 @@ def _parted(
     keys = [f"{number}.png" for number in range(count)]
     shard = Shard(tuple(WorkItem(key, source.put(key, data), len(data)) for key in keys))
     gate, endings = _Gate(), list[Ending]()
-    pipeline = Pipeline(source, target, gate, _codec(), budget_px=budget_px)
+    pipeline = Pipeline(source, ImageWriter(target, _codec()), gate, _codec(), budget_px=budget_px)
     held = pipeline.hold(1, shard)
     thread = Thread(target=pipeline.work, args=(held, endings.append))
     thread.start()

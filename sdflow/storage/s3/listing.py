@@ -64,7 +64,9 @@ def objects_in(page: ListObjectsV2OutputTypeDef, place: S3Place) -> Iterator[Obj
         restored = "RestoreExpiryDate" in entry.get("RestoreStatus", ())
         archived = entry.get("StorageClass") in _ARCHIVES and not restored
         if key := entry["Key"][len(place.prefix) :]:
-            yield ObjectInfo(key, entry["Size"], unquoted(entry["ETag"]), archived)
+            modified = entry.get("LastModified")
+            modified_s = modified.timestamp() if modified else 0.0
+            yield ObjectInfo(key, entry["Size"], unquoted(entry["ETag"]), archived, modified_s)
 
 
 def entries_in(page: ListObjectsV2OutputTypeDef, place: S3Place) -> Iterator[ObjectInfo | str]:
