@@ -1,0 +1,254 @@
+"""Nights of a dataset without a cluster: the worker's pipeline, and what is published of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdflow.driver.night import Run, open_night, read_dataset
+from sdflow.errors import StorageError
+from sdflow.storage import keys
+from sdflow.storage.memory import MemoryStore
+from sdflow.work.index import LedgerIndex, scratch_index
+from sdflow.work.parameters import PairParameters
+from tests.worker.bench import PARAMETERS, Bench, image_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdflow.work.dataset import NightRecord
+
+_PAIRS = PairParameters("webdataset", tau_to=0.8, crop=None, stride=None, min_texture=0)
+_GIVEN = replace(PARAMETERS, task="degrade", format="png", metadata="strip", pairs=_PAIRS)
+_FOLDERS = replace(_GIVEN, pairs=replace(_PAIRS, layout="folders"))
+
+
+class KilledError(Exception):
+    """The end of a process."""
+
+
+class Frail(MemoryStore):
+    """A store whose user is killed before one of its writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes_left = 10**9
+
+    def put(self, key: str, data: bytes) -> str:
+        self.writes_left -= 1
+        if self.writes_left < 0:
+            raise KilledError
+        return super().put(key, data)
+
+    def contents(self) -> dict[str, bytes]:
+        return {info.key: self.get(info.key) for info in self.list()}
+
+
+class Archive:
+    """Photos, the dataset that is made of them, and the ledger between the two."""
+
+    def __init__(self, ledger: LedgerIndex, given: Any = _GIVEN) -> None:  # noqa: ANN401
+        self.bench, self.target = Bench(), Frail()
+        self.bench.target = self.target
+        self.source = self.bench.source
+        self._ledger = ledger
+        self._given = given
+        self._time = 0
+
+    def put(self, *names: str, seed: int = 0) -> None:
+        for name in names:
+            self.source.put(name, image_bytes("RGB", (32, 24), "PNG", seed=seed + ord(name[0])))
+
+    def draw(self) -> None:
+        """What workers and driver do about whatever is new."""
+        for info in self.source.list():
+            line = self._ledger.find(info.key)
+            if line is None or not line.settles(info.etag, self._given.hash):
+                item = self.bench.put(info.key, self.source.get(info.key))
+                self._time += 1
+                done = self.bench.run(item, parameters=self._given).done.values()
+                self._ledger.add([replace(one, time=f"{self._time:06d}") for one in done])
+
+    def night(self, *, shard_bytes: int = 6_000, writes: int = 10**9) -> NightRecord | None:
+        """A whole night; killed before the n-th write of what is published."""
+        with open_night(self.target) as night:
+            for _ in night.watched(self.source.list()):
+                pass
+            self.draw()
+            self.target.writes_left = writes
+            run = Run(self._given, "memory:", shard_bytes, 0, 1, 1.0, 1.0, 0.0)
+            record = night.publish(self._ledger, run, knows_all=True)
+        for info in self.target.list(keys.PIECES_PREFIX):
+            self.target.delete(info.key)
+        return record
+
+    def shards(self) -> dict[str, list[str]]:
+        """Source of every pair, by shard, as a reader of tars finds them."""
+        found = {}
+        for info in self.target.list(keys.SHARDS_PREFIX):
+            with tarfile.open(fileobj=io.BytesIO(self.target.get(info.key))) as tar:
+                names = [member.name for member in tar if member.name.endswith(".json")]
+                files = [tar.extractfile(name) for name in names]
+                found[info.key] = [json.load(file)["key"] for file in files if file]
+        return found
+
+    def stale(self) -> set[tuple[str, str]]:
+        lines = self.target.get(keys.STALE_KEY).splitlines()
+        return {(given["key"], given["why"]) for given in map(json.loads, lines)}
+
+
+@pytest.fixture
+def ledger() -> Iterator[LedgerIndex]:
+    with scratch_index(knows_outputs=True) as index:
+        yield index
+
+
+def test_three_nights(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"abcdefgh")
+    first = archive.night()
+    assert first is not None
+    assert (first.new, first.changed, first.vanished, first.pairs) == (8, 0, 0, 8)
+    assert len(first.shards) > 2
+    assert sum(archive.shards().values(), []) == list("abcdefgh")  # noqa: RUF017  # few
+
+    archive.put(*"ij")
+    archive.put(*"bc", seed=500)
+    archive.source.delete("h")
+    before = archive.shards()
+    second = archive.night()
+    assert second is not None
+    assert (second.new, second.changed, second.vanished, second.returned) == (2, 2, 1, 0)
+    shards = archive.shards()
+    assert {key: shards[key] for key in before} == before  # what was there is left alone
+    assert sorted(sum((shards[key] for key in second.shards), [])) == list("bcij")  # noqa: RUF017
+    assert archive.stale() == {("b", "replaced"), ("c", "replaced"), ("h", "vanished")}
+    record = read_dataset(archive.target)
+    assert record is not None
+    assert record.counts == {
+        "sources": 9, "without_pairs": 0, "vanished": 1, "pairs": 9, "samples": 12,
+    }  # fmt: skip
+    in_use = {one["key"]: one["pairs"] - one["stale"] for one in record.shards}
+    assert sum(in_use.values()) == 9
+
+    contents = archive.target.contents()
+    assert archive.night() is None
+    assert archive.target.contents() == contents
+
+
+def test_a_source_that_comes_back_is_used_again_and_not_drawn(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"ab")
+    archive.night()
+    data = archive.source.get("a")
+    archive.source.delete("a")
+    gone = archive.night()
+    archive.source.put("a", data)
+    back = archive.night()
+    assert gone is not None
+    assert back is not None
+    assert (gone.vanished, gone.pairs, back.returned, back.pairs) == (1, 0, 1, 0)
+    assert archive.stale() == set()
+    assert Counter(sum(archive.shards().values(), [])) == Counter("ab")  # noqa: RUF017
+
+
+@pytest.mark.parametrize("given", [_GIVEN, _FOLDERS])
+def test_killed_before_any_write_and_run_again_it_ends_in_the_same_objects(given: Any) -> None:  # noqa: ANN401
+    def nights(writes: int) -> tuple[dict[str, bytes], bool]:
+        with scratch_index(knows_outputs=True) as index:
+            archive = Archive(index, given)
+            archive.put(*"abc")
+            archive.night(shard_bytes=3000)
+            archive.put(*"bde", seed=7)
+            was_killed = False
+            try:
+                archive.night(shard_bytes=3000, writes=writes)
+            except KilledError:
+                was_killed = True
+                archive.night(shard_bytes=3000)
+            contents = archive.target.contents()
+        record = json.loads(contents.pop(keys.DATASET_KEY))
+        del contents[keys.CARD_KEY]  # these say when
+        for one in record["nights"]:
+            del one["time"]
+        contents["record"] = json.dumps(record).encode()
+        return contents, was_killed
+
+    whole, _ = nights(10**9)
+    kills, writes, was_killed = 0, 0, True
+    while was_killed:
+        contents, was_killed = nights(writes)
+        kills, writes = kills + was_killed, writes + 1
+        assert contents.keys() == whole.keys()
+        assert contents == whole
+    assert kills > 5
+
+
+def test_shards_of_a_plan_that_was_given_up_are_removed(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"bc")
+    archive.target.put(keys.shard_key(1, 7, "0" * 8), b"of a killed run")
+    archive.night()
+    assert sum(archive.shards().values(), []) == list("bc")  # noqa: RUF017
+
+
+def test_folders_come_with_lists_for_loaders(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger, replace(_FOLDERS, samples=2))
+    archive.put("a.png", "b.jpg", "c.png")
+    archive.night()
+    archive.source.delete("c.png")
+    archive.night()
+    assert archive.target.get(keys.META_INFO_KEY).decode().splitlines() == [
+        "a.png (24,32,3)",
+        "b.png (24,32,3)",
+    ]
+    assert archive.target.get(keys.META_INFO_PAIRS_KEY).decode().splitlines() == [
+        "HR/a.png, LRx4/a.s0.png",
+        "HR/a.png, LRx4/a.s1.png",
+        "HR/b.png, LRx4/b.s0.png",
+        "HR/b.png, LRx4/b.s1.png",
+    ]
+    assert "c.png" in json.loads(archive.target.get(keys.STALE_KEY))["key"]
+
+
+def test_the_card_shows_pairs_and_counts_them(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"abcde")
+    archive.night()
+    card = archive.target.get(keys.CARD_KEY).decode()
+    assert "| Pairs in use | 5 of 5 photos |" in card
+    assert "![From left to right: HR, bicubic, LR images as drawn](samples.png)" in card
+    picture = np.asarray(Image.open(io.BytesIO(archive.target.get(keys.SAMPLES_KEY))))
+    assert picture.std() > 20
+
+
+def test_a_piece_that_is_gone_is_named(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put("a")
+    archive.draw()
+    archive.target.delete_many([info.key for info in archive.target.list(keys.PIECES_PREFIX)])
+    with pytest.raises(StorageError, match=r"pieces/.*is gone or cut: 'sdflow verify DST --repair"):
+        archive.night()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "is no record of a dataset"),
+        (b'{"format": 1, "nights": []}', "is no record of a dataset"),
+        (b'{"format": 99}', "has format 99, this sdflow knows 1"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_refused(data: bytes, message: str) -> None:
+    target = MemoryStore()
+    target.put(keys.DATASET_KEY, data)
+    with pytest.raises(StorageError, match=message):
+        read_dataset(target)
