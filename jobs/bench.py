@@ -230,6 +230,7 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
     middle = sizes[1 % len(sizes)]
     if "samples" in wanted:
         cases += [Case("upscale", middle), Case("upscale", middle, samples=4)]
+        cases += [Case("downscale", middle), Case("downscale", middle, samples=8, scored=True)]
     if "batch" in wanted:
         sides = _sizes("--batch-sizes", arguments.batch_sizes)
         cases += [Case("upscale", side, images=32) for side in sides]

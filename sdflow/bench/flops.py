@@ -27,13 +27,13 @@ def upscale_flop(config: ModelConfig, *, samples: int = 1) -> float:
     return 2 * (shared + samples * drawn)
 
 
-def downscale_flop(config: ModelConfig) -> float:
-    """FLOP per LR pixel to draw one LR image of one HR image."""
+def downscale_flop(config: ModelConfig, *, samples: int = 1) -> float:
+    """FLOP per LR pixel to draw ``samples`` LR images of one HR image."""
     condition = _condition(config, config.deg_rrdbs) + config.condition_width**2
-    steps = config.deg_steps
-    cells = _from_context(config, _CELL, steps) + _from_latent(config, _CELL, steps)
+    shared = _body(config) + condition + _from_context(config, _CELL, config.deg_steps) / 4
     lr_flow = config.flow_steps * _net(config, _CELL // 2, _CELL // 2)
-    return 2 * (_body(config) + condition + (cells + lr_flow) / 4)
+    drawn = (_from_latent(config, _CELL, config.deg_steps) + lr_flow) / 4
+    return 2 * (shared + samples * drawn)
 
 
 def high_frequency_flop(config: ModelConfig) -> float:

@@ -37,12 +37,14 @@ class Case:
         side: Side of an image in LR pixels.
         images: How many images.
         samples: Outputs of each.
+        scored: Whether the engine's forms also say how likely each output was, as pairs want it.
     """
 
     task: Task
     side: int
     images: int = 1
     samples: int = 1
+    scored: bool = False
 
     @property
     def name(self) -> str:
@@ -138,8 +140,11 @@ def _run_fused(fused: FusedSDFlow, case: Case, inputs: Inputs, batch: int) -> Te
             prepared = fused.prepare_upscale(images)
             outputs = [fused.draw_upscale(prepared, one, TAU) for one in noise]
         else:
-            prepared = fused.prepare_downscale(images)
+            prepared = fused.prepare_downscale(images, scored=case.scored)
             kinds = inputs.component[some]
-            outputs = [fused.draw_downscale(prepared, one, kinds, TAU) for one in noise]
+            if case.scored:
+                outputs = [fused.draw_scored(prepared, one, kinds, TAU)[0] for one in noise]
+            else:
+                outputs = [fused.draw_downscale(prepared, one, kinds, TAU) for one in noise]
         firsts.append(outputs[0])
     return torch.cat(firsts)

@@ -88,10 +88,8 @@ def measure(
             for name, rate in limits.items():
                 rates[name].append(rate)
     image_px = case.images * case.side**2
-    if case.task == "upscale":
-        flop = image_px * upscale_flop(config, samples=case.samples)
-    else:
-        flop = case.pixels * downscale_flop(config)
+    nominal = upscale_flop if case.task == "upscale" else downscale_flop
+    flop = image_px * nominal(config, samples=case.samples)
     seconds = {form: median(timing.seconds for timing in timings[form]) for form in forms}
     source_px = image_px * (1 if case.task == "upscale" else 16)
     return [

@@ -120,7 +120,7 @@ def _text(record: DatasetRecord) -> str:
     return f"""# Realistic LR images of {record.source}
 
 Pairs of HR images and LR images a quarter as large, drawn by sdflow from the distribution of real
-low-quality photos (SDFlow, arXiv:2310.04964). Made by `sdflow degrade`; nothing was drawn by hand.
+low-quality photos (SDFlow, arXiv:2310.04964). Made by `sdflow degrade`.
 
 | | |
 |---|---|

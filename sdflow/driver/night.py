@@ -53,6 +53,7 @@ class Run:
         seconds: From its start on.
         mp_per_s: Megapixels drawn by second.
         gpu_hours: Of all workers.
+        worker_seconds: Of their threads, by what they did.
     """
 
     parameters: PixelParameters
@@ -63,6 +64,7 @@ class Run:
     seconds: float
     mp_per_s: float
     gpu_hours: float
+    worker_seconds: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -243,6 +245,7 @@ class Night:
             images_per_s=round(run.done / run.seconds, 3),
             mp_per_s=run.mp_per_s,
             gpu_hours=round(run.gpu_hours, 4),
+            worker_seconds=run.worker_seconds,
         )
         nights = (*(before.nights if before else ()), night)
         known = [*(before.shards if before else ()), *shards]

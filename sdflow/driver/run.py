@@ -253,6 +253,7 @@ class _Run:
                 seconds=summary.seconds,
                 mp_per_s=summary.mp_per_s,
                 gpu_hours=self.tally.gpu_hours(given.gpus_per_worker),
+                worker_seconds=summary.worker_seconds,
             ),
             knows_all=listed.intake.is_whole and not self.failed_only,
         )

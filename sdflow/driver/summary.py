@@ -30,6 +30,8 @@ class Summary:
         bytes_written: Of results made by this run.
         seconds: From start to end.
         mp_per_s: Source megapixels per second for upscale, result megapixels for others.
+        worker_seconds: Seconds of all workers' threads, by what they did: ``fetch`` (decoding
+            included), ``compute`` (one thread of each worker), ``encode``, ``upload``.
         worker_busy_fraction: Share of the time in which a worker computed, mean over workers.
         peak_rss_driver_mb: Largest memory of the driver's process.
         peak_rss_worker_mb: Largest memory of any worker's process.
@@ -53,6 +55,7 @@ class Summary:
     bytes_written: int
     seconds: float
     mp_per_s: float
+    worker_seconds: dict[str, float]
     worker_busy_fraction: float
     peak_rss_driver_mb: float
     peak_rss_worker_mb: float

@@ -197,6 +197,12 @@ class Tally:
             bytes_written=totals.bytes_written,
             seconds=round(seconds, 3),
             mp_per_s=round(pixels / 1e6 / seconds, 6),
+            worker_seconds={
+                "fetch": round(totals.fetch_s, 3),
+                "compute": round(totals.busy_s, 3),
+                "encode": round(totals.encode_s, 3),
+                "upload": round(totals.upload_s, 3),
+            },
             worker_busy_fraction=round(min(1.0, totals.busy_s / (self.worker_s or seconds)), 4),
             peak_rss_driver_mb=round(peak_rss_bytes() / 1e6, 1),
             peak_rss_worker_mb=round(self.peak_rss_worker / 1e6, 1),

@@ -18,8 +18,13 @@ def gaussian_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return -0.5 * (2 * log_std + (x - mean).square() / variance + _LOG_2PI)
 
 
-def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor, tau: float) -> Tensor:
-    """Mean + (s + 1e-6) tau noise; the mean alone where tau < 1e-6."""
+def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor, tau: float | Tensor) -> Tensor:
+    """Mean + (s + 1e-6) tau noise; the mean alone where tau < 1e-6.
+
+    A tensor of temperatures broadcasts against the noise: (B, 1, 1, 1) for one per image.
+    """
+    if isinstance(tau, Tensor):
+        return torch.where(tau < _EPS, mean, mean + (log_std.exp() + _EPS) * tau * noise)
     if tau < _EPS:
         return mean.expand_as(noise)
     return mean + (log_std.exp() + _EPS) * tau * noise
@@ -66,13 +71,23 @@ class GaussianMixture(nn.Module):
         density = terms.logsumexp(dim=-1) - math.log(self.means.numel())
         return density.flatten(1).sum(dim=1)
 
-    def sample(self, noise: Tensor, component: Tensor, tau: float) -> Tensor:
+    def quadratics(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Every component's log-density, its weight included, as height - sharpness (x - mean)^2.
+
+        Returns:
+            (means, sharpnesses, heights), each (K,) in float64, heights in nats.
+        """
+        means, log_stds = self.means.double(), self.log_stds.double()
+        heights = gaussian_log_density(means, means, log_stds) - math.log(means.numel())
+        return means, 0.5 / ((2 * log_stds).exp() + _EPS), heights
+
+    def sample(self, noise: Tensor, component: Tensor, tau: float | Tensor) -> Tensor:
         """Draw from one component per image.
 
         Args:
             noise: Unit-variance noise (B, C, H, W).
             component: 0-based component of each image, int64 (B,).
-            tau: Temperature, 0 gives the component's mean.
+            tau: Temperature, 0 gives the component's mean; a tensor (B, 1, 1, 1) for one per image.
 
         Returns:
             Latents (B, C, H, W).

@@ -137,6 +137,7 @@ class NightRecord:
         images_per_s: Sources done in that time, by second.
         mp_per_s: Megapixels drawn in that time, by second.
         gpu_hours: Of all workers; of processors where there is no GPU.
+        worker_seconds: Of their threads, by what they did.
     """
 
     night: int
@@ -157,6 +158,7 @@ class NightRecord:
     images_per_s: float
     mp_per_s: float
     gpu_hours: float
+    worker_seconds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)

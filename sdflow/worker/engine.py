@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +12,11 @@ from sdflow.errors import SdflowError, UsageError
 from sdflow.worker.assembly import Assembly
 from sdflow.worker.limits import Limits
 from sdflow.worker.network import Network, TileResult, TileWork
-from sdflow.worker.photo import SCALE, Drawing, Drawn, Photo, result_scale
+from sdflow.worker.photo import SCALE, Drawing, Drawn, Photo, joined, result_scale
 from sdflow.worker.planning import Plan, Planner
 from sdflow.worker.precision import PRECISIONS, resolve_precision
 from sdflow.worker.runner import TileRunner
+from sdflow.worker.scoring import plan_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sdflow.model.sdflow import SDFlow
     from sdflow.tiling.parts import Part
     from sdflow.work.parameters import Task
+    from sdflow.worker.photo import Draw
 
 DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
 """Side of a tile's core: on a CPU what ``sdflow bench --tiles`` shows to pay, halo included, at a
@@ -176,10 +178,10 @@ class TiledEngine:
             part the outputs are its core.
 
         Raises:
-            ValueError: If a photo or the temperature is not as ``upscale`` asks.
+            ValueError: If a photo or the temperature is not as ``upscale`` asks, or likelihoods
+                of upscaled photos are asked for.
         """
-        if not 0 <= drawing.tau <= 1:
-            raise ValueError(f"tau is a temperature from 0 to 1, got {drawing.tau}")
+        _check(drawing)
         plans = [self._planner.plan(photo, drawing.task) for photo in photos]
 
         def batch_kind(index: int) -> tuple[int, ...]:
@@ -200,13 +202,14 @@ class TiledEngine:
         self, drawing: Drawing, photos: Sequence[Photo], plans: Sequence[Plan], indices: list[int]
     ) -> Iterator[tuple[int, Drawn | SdflowError]]:
         queue = [
-            (index, TileWork(photo.pixels, photo.key, tile.window, tile.core, photo.within))
-            for index, photo in ((index, photos[index]) for index in indices)
-            for tile in plans[index].grid.tiles()
+            (index, work)
+            for index in indices
+            for work in _works(photos[index], plans[index], drawing)
         ]
         last = {index: number for number, (index, _) in enumerate(queue)}
         scale = result_scale(drawing.task)
         outputs: dict[int, list[Assembly]] = {}
+        draws: dict[int, tuple[Draw, ...]] = {}
         failed: dict[int, SdflowError] = {}
         as_pixels = not plans[indices[0]].grid.overlap
         for number, (index, work, result) in enumerate(self._results(queue, drawing, as_pixels)):
@@ -219,10 +222,13 @@ class TiledEngine:
             if index not in failed and isinstance(result, TileResult):
                 for assembly, core in zip(outputs[index], result.cores, strict=True):
                     assembly.add(work.core, core)
+                draws[index] = joined(draws.get(index, ()), result.draws)
             if number == last[index]:
                 assemblies = outputs.pop(index)
                 done = Drawn(
-                    tuple(assembly.pixels for assembly in assemblies), self._runner.limits.note
+                    tuple(assembly.pixels for assembly in assemblies),
+                    self._runner.limits.note,
+                    draws.pop(index, ()),
                 )
                 yield index, failed.get(index, done)
 
@@ -239,6 +245,22 @@ class TiledEngine:
             for (index, work), result in zip(batch, results, strict=True):
                 yield index, work, result
             position += count
+
+
+def _check(drawing: Drawing) -> None:
+    if not 0 <= drawing.tau <= 1:
+        raise ValueError(f"tau is a temperature from 0 to 1, got {drawing.tau}")
+    if drawing.tau_to is not None and not drawing.tau <= drawing.tau_to <= 1:
+        raise ValueError(f"tau_to must be from tau ({drawing.tau}) to 1, got {drawing.tau_to}")
+    if drawing.scores and drawing.task != "downscale":
+        raise ValueError(f"only downscaling knows how likely its results are, not {drawing.task}")
+
+
+def _works(photo: Photo, plan: Plan, drawing: Drawing) -> Iterator[TileWork]:
+    """The tiles of a photo, in the grid's order."""
+    counted = plan_counted(plan) if drawing.scores else repeat(None)
+    for tile, region in zip(plan.grid.tiles(), counted, strict=False):  # ``repeat`` has no end
+        yield TileWork(photo.pixels, photo.key, tile.window, tile.core, photo.within, region)
 
 
 def _batch_px(model: SDFlow, device: torch.device) -> int:

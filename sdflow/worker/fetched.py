@@ -27,6 +27,7 @@ class Fetched:
         metadata: Of the source.
         note: What of the source is left out, for people; "" if nothing.
         within: Which window of which image; None for a whole one.
+        fetch_s: Seconds that reading and decoding took.
         md5: Of the file, in hexadecimal, where results depend on it; else "".
     """
 
@@ -35,6 +36,7 @@ class Fetched:
     metadata: Metadata
     note: str = ""
     within: Within | None = None
+    fetch_s: float = 0.0
     md5: str = ""
 
     @property

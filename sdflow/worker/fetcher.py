@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from sdflow.errors import TooLargeError
@@ -107,6 +109,7 @@ class Fetcher:
             if giants is None:
                 raise ValueError(f"{item.name!r} is a part of an image, and there are none here")
             return self._admitted(giants.window_px(item), partial(giants.fetch, item))
+        started = perf_counter()
         data = self._open(item)
         info = self._codec.peek(data, key=item.key)
         self._check(item, info)
@@ -119,11 +122,14 @@ class Fetcher:
                 )
             return Chore()
         weight = weight_px(info.decoded_bytes)
-        return self._admitted(weight, partial(self._decode, data, item.key))
+        spent_s = perf_counter() - started  # waiting for memory, which follows, is no work
+        return self._admitted(weight, partial(self._decode, data, item.key, spent_s))
 
-    def _decode(self, data: ByteSource, key: str) -> Fetched:
+    def _decode(self, data: ByteSource, key: str, spent_s: float) -> Fetched:
+        started = perf_counter()
         whole = data if isinstance(data, bytes) else data[0 : len(data)]
-        return self._codec.decode(whole, key=key)
+        image = self._codec.decode(whole, key=key)
+        return replace(image, fetch_s=spent_s + perf_counter() - started)
 
     def _open(self, item: WorkItem) -> ByteSource:
         if item.size_bytes > _LARGE_BYTES:

@@ -11,8 +11,9 @@ import torch
 from sdflow.geometry import Region
 from sdflow.images.tensor import quantise, read_window, to_network
 from sdflow.model.fuse.model import FusedSDFlow
-from sdflow.noise import NoiseKey, component, gaussian_field
-from sdflow.worker.photo import result_scale, source_scale
+from sdflow.noise import NoiseKey, component, gaussian_field, uniform
+from sdflow.worker.photo import Draw, result_scale, source_scale
+from sdflow.worker.scoring import sum_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ class TileWork:
         window: What goes through the network, on the LR grid.
         core: The part whose result is wanted.
         within: None where ``image`` is the whole source.
+        counted: What of the core a likelihood is summed over; None for nothing.
     """
 
     image: NDArray[Any]
@@ -45,6 +47,7 @@ class TileWork:
     window: Region
     core: Region
     within: Within | None = None
+    counted: Region | None = None
 
     def read(self, task: Task) -> NDArray[Any]:
         """The window's pixels."""
@@ -61,10 +64,13 @@ class TileResult:
     Attributes:
         cores: One for each sample, (core height, core width, 3) times the direction's scale.
         are_finite: Whether the network gave numbers alone, for each sample.
+        draws: What each sample was drawn from, its likelihood of what the tile counts alone; empty
+            where nobody asked.
     """
 
     cores: tuple[NDArray[Any], ...]
     are_finite: tuple[bool, ...]
+    draws: tuple[Draw, ...] = ()
 
     def mended(self, exact: TileResult) -> TileResult:
         """These samples, and of ``exact`` those that are not finite here.
@@ -73,9 +79,11 @@ class TileResult:
         """
         cores = zip(self.are_finite, self.cores, exact.cores, strict=True)
         finite = zip(self.are_finite, exact.are_finite, strict=True)
+        draws = zip(self.are_finite, self.draws, exact.draws, strict=bool(self.draws))
         return TileResult(
             tuple(here if good else there for good, here, there in cores),
             tuple(here or there for here, there in finite),
+            tuple(here if good else there for good, here, there in draws),
         )
 
 
@@ -119,13 +127,19 @@ class Network:
         form = self._form(precision, on_cpu=on_cpu)
         pixels = np.stack([work.read(drawing.task) for work in works])
         images = to_network(pixels, device=device, dtype=self._dtype)
-        prepare = form.prepare_upscale if drawing.task == "upscale" else form.prepare_downscale
-        prepared = prepare(images)
+        if drawing.task == "upscale":
+            prepared = form.prepare_upscale(images)
+        else:
+            prepared = form.prepare_downscale(images, scored=drawing.scores)
         cores: list[list[Tensor]] = [[] for _ in works]
+        log_probs: list[Tensor] = []
         finite: list[Tensor] = []
         for sample in drawing.samples:
-            drawn = self._draw(form, prepared, works, drawing, sample, device)
+            drawn, log_prob = self._draw(form, prepared, works, drawing, sample, device)
             finite.append(torch.isfinite(drawn).flatten(1).all(dim=1))
+            if log_prob is not None:
+                finite[-1] &= torch.isfinite(log_prob).flatten(1).all(dim=1)
+                log_probs.append(_fetch_later(log_prob))
             for index, work in enumerate(works):
                 rows, columns = self._core(work, drawing.task).slices
                 core = drawn[index, :, rows, columns].permute(1, 2, 0)
@@ -137,9 +151,10 @@ class Network:
             TileResult(
                 tuple(_as_array(core, work.image.dtype if as_pixels else None) for core in parts),
                 tuple(good),
+                self._draws(drawing, work, [log_prob[index] for log_prob in log_probs]),
             )
-            for work, parts, good in zip(
-                works, cores, torch.stack(finite, dim=1).tolist(), strict=True
+            for index, (work, parts, good) in enumerate(
+                zip(works, cores, torch.stack(finite, dim=1).tolist(), strict=True)
             )
         ]
 
@@ -151,7 +166,7 @@ class Network:
         drawing: Drawing,
         sample: int,
         device: torch.device,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         owners = [NoiseKey(drawing.seed, work.key, sample) for work in works]
         if drawing.task == "upscale":
             fields = [
@@ -159,15 +174,34 @@ class Network:
                 for owner, work in zip(owners, works, strict=True)
             ]
             noise = torch.stack(fields).to(self._dtype)
-            return form.draw_upscale(prepared, noise, drawing.tau)
+            return form.draw_upscale(prepared, noise, _taus(drawing, owners, noise)), None
         fields = [
             gaussian_field(owner, work.window.divided(2), 12, device=device)
             for owner, work in zip(owners, works, strict=True)
         ]
-        count = self._model.config.mixture_components
-        kinds = torch.tensor([component(owner, count) for owner in owners], device=device)
+        kinds = torch.tensor([self._component(owner) for owner in owners], device=device)
         noise = torch.stack(fields).to(self._dtype)
-        return form.draw_downscale(prepared, noise, kinds, drawing.tau)
+        taus = _taus(drawing, owners, noise)
+        if drawing.scores:
+            return form.draw_scored(prepared, noise, kinds, taus)
+        return form.draw_downscale(prepared, noise, kinds, taus), None
+
+    def _draws(
+        self, drawing: Drawing, work: TileWork, log_probs: Sequence[Tensor]
+    ) -> tuple[Draw, ...]:
+        """What a tile's samples were drawn from; without maps nothing."""
+        owners = [NoiseKey(drawing.seed, work.key, sample) for sample in drawing.samples]
+        return tuple(
+            Draw(
+                temperature(drawing, owner),
+                self._component(owner),
+                sum_cells(log_prob.numpy(), work.counted, work.window),
+            )
+            for owner, log_prob in zip(owners, log_probs, strict=bool(log_probs))
+        )
+
+    def _component(self, owner: NoiseKey) -> int:
+        return component(owner, self._model.config.mixture_components)
 
     def _core(self, work: TileWork, task: Task) -> Region:
         return work.core.relative_to(work.window).scaled(result_scale(task))
@@ -183,6 +217,21 @@ class Network:
                 flow_dtype=self._dtype,
             )
         return known
+
+
+def temperature(drawing: Drawing, owner: NoiseKey) -> float:
+    """The temperature of one image and sample: the job's, or one of its range, uniform in it."""
+    if drawing.tau_to is None:
+        return drawing.tau
+    return drawing.tau + (drawing.tau_to - drawing.tau) * uniform(owner, "tau")
+
+
+def _taus(drawing: Drawing, owners: Sequence[NoiseKey], like: Tensor) -> float | Tensor:
+    """The temperature of all, or (B, 1, 1, 1) of each."""
+    if drawing.tau_to is None:
+        return drawing.tau
+    taus = torch.tensor([temperature(drawing, owner) for owner in owners], dtype=torch.float64)
+    return taus.to(like).view(-1, 1, 1, 1)
 
 
 def _on_cpu(model: SDFlow) -> SDFlow:

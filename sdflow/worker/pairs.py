@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from sdflow.geometry import Size
@@ -73,7 +74,9 @@ class PairWriter:
         ]
         identity = _identity(item, image, self._codec.parameters.hash)
         write = self._folders if given.layout == "folders" else self._tar
-        outputs = write(item, image, samples, pairs, identity)
+        started = perf_counter()
+        outputs, encode_s = write(item, image, samples, pairs, identity)
+        upload_s = perf_counter() - started - encode_s
         note = "" if pairs else "no pair: smaller than --crop"
         if cuts and not pairs:
             note = "no pair: flatter than --min-texture"
@@ -81,7 +84,7 @@ class PairWriter:
         if pairs:
             region = pairs[0].region
             shape = f"{region.height},{region.width},{image.pixels.shape[2]}"
-        return Written(outputs, note, len(pairs), shape, identity)
+        return Written(outputs, note, len(pairs), shape, identity, encode_s, upload_s)
 
     def _folders(
         self,
@@ -90,16 +93,20 @@ class PairWriter:
         samples: Sequence[Sample],
         pairs: Sequence[Pair],
         identity: str,
-    ) -> tuple[Output, ...]:
+    ) -> tuple[tuple[Output, ...], float]:
+        """The objects, and the seconds that encoding took."""
         base = pair_base(item)
         outputs: list[Output] = []
+        encode_s = 0.0
         described = []
         for pair in pairs:
             names = [f"{keys.HR_PREFIX}{base}{pair.suffix}.png"]
             for sample in samples:
                 number = f".s{sample.number}" if len(samples) > 1 else ""
                 names.append(f"{keys.LR_PREFIX}{base}{pair.suffix}{number}.png")
+            started = perf_counter()
             images = self._images(image, samples, pair, names[0])
+            encode_s += perf_counter() - started
             outputs += [
                 Output(name, self._target.put(name, data), len(data))
                 for name, data in zip(names, images, strict=True)
@@ -108,7 +115,7 @@ class PairWriter:
         record = {**self._record(item, image, identity), "pairs": described}
         name, data = f"{keys.PAIRS_PREFIX}{base}.json", json.dumps(record).encode()
         outputs.append(Output(name, self._target.put(name, data), len(data)))
-        return tuple(outputs)
+        return tuple(outputs), encode_s
 
     def _tar(
         self,
@@ -117,23 +124,24 @@ class PairWriter:
         samples: Sequence[Sample],
         pairs: Sequence[Pair],
         identity: str,
-    ) -> tuple[Output, ...]:
+    ) -> tuple[tuple[Output, ...], float]:
         """A part of a shard: members one after the other, without what a tar ends with."""
         if not pairs:
-            return ()
-        size_bytes = 0
+            return (), 0.0
+        size_bytes, encode_s = 0, 0.0
 
         def blocks() -> Iterator[bytes]:
-            nonlocal size_bytes
+            nonlocal size_bytes, encode_s
             for pair in pairs:
-                for name, data in self._members(item, image, samples, pair, identity):
-                    block = _member(name, data)
-                    size_bytes += len(block)
-                    yield block
+                started = perf_counter()
+                members = self._members(item, image, samples, pair, identity)
+                block = b"".join(_member(name, data) for name, data in members)
+                size_bytes, encode_s = size_bytes + len(block), encode_s + perf_counter() - started
+                yield block
 
         key = piece_key(item, self._codec.parameters)
         etag = self._target.put_stream(key, blocks())
-        return (Output(key, etag, size_bytes),)
+        return (Output(key, etag, size_bytes),), encode_s
 
     def _members(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sdflow.geometry import Region, Size
@@ -121,12 +121,23 @@ class Draw:
     Attributes:
         tau: Its temperature.
         component: Its degradation component, from 0.
-        log_prob: Log p(LR image | content of the HR image) in nats, of the whole image.
+        log_prob: Log p(LR image | content of the HR image) in nats on the [-1, 1] scale, of the
+            whole image, or a part's core, before it was rounded to levels.
     """
 
     tau: float
     component: int
     log_prob: float
+
+
+def joined(draws: tuple[Draw, ...], more: tuple[Draw, ...]) -> tuple[Draw, ...]:
+    """What samples were drawn from, of two areas of theirs together; either may be empty."""
+    if not draws or not more:
+        return draws or more
+    return tuple(
+        replace(one, log_prob=one.log_prob + other.log_prob)
+        for one, other in zip(draws, more, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ class Pipeline:
         pixels, size_bytes = image.num_pixels, item.size_bytes
         if item.part is not None:  # its file has been counted when the image was divided
             pixels, size_bytes = item.pixels, 0
-        totals = Totals(pixels_in=pixels, bytes_read=size_bytes)
+        totals = Totals(pixels_in=pixels, bytes_read=size_bytes, fetch_s=image.fetch_s)
         count = 1 if self._writer.wants_all else self._parameters.samples
         return Upload(item, attempt, totals, count=count, note=image.note)
 

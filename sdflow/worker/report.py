@@ -11,7 +11,19 @@ from sdflow.worker.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Amounts that add up over images and workers."""
+    """Amounts that add up over images and workers.
+
+    Attributes:
+        done: Images.
+        pixels_in: Of sources.
+        pixels_out: Drawn.
+        bytes_read: Of sources.
+        bytes_written: Of results.
+        busy_s: Seconds that engines computed.
+        fetch_s: Seconds that threads read and decoded.
+        encode_s: Seconds that threads encoded.
+        upload_s: Seconds that threads wrote.
+    """
 
     done: int = 0
     pixels_in: int = 0
@@ -19,6 +31,9 @@ class Totals:
     bytes_read: int = 0
     bytes_written: int = 0
     busy_s: float = 0.0
+    fetch_s: float = 0.0
+    encode_s: float = 0.0
+    upload_s: float = 0.0
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(
@@ -28,6 +43,9 @@ class Totals:
             self.bytes_read + other.bytes_read,
             self.bytes_written + other.bytes_written,
             self.busy_s + other.busy_s,
+            self.fetch_s + other.fetch_s,
+            self.encode_s + other.encode_s,
+            self.upload_s + other.upload_s,
         )
 
 

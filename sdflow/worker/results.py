@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from sdflow.work.ledger import Output
@@ -44,6 +45,8 @@ class Written:
         pairs: How many were cut.
         shape: Height, width and channels of their HR images.
         identity: What their names have in common.
+        encode_s: Seconds that encoding took.
+        upload_s: Seconds that writing took.
     """
 
     outputs: tuple[Output, ...]
@@ -51,6 +54,8 @@ class Written:
     pairs: int = 0
     shape: str = ""
     identity: str = ""
+    encode_s: float = 0.0
+    upload_s: float = 0.0
 
 
 class ResultWriter(Protocol):
@@ -88,5 +93,10 @@ class ImageWriter:
         given = self._codec.parameters
         numbered = sample.number if given.samples > 1 else None
         key = result_key(item, wanted=given.format, sample=numbered)
+        started = perf_counter()
         data, note = self._codec.encode(sample.pixels, image, sample=sample.number, key=key)
-        return Written((Output(key, self._target.put(key, data), len(data)),), note)
+        encoded = perf_counter()
+        output = Output(key, self._target.put(key, data), len(data))
+        return Written(
+            (output,), note, encode_s=encoded - started, upload_s=perf_counter() - encoded
+        )

@@ -11,7 +11,7 @@ import torch
 from sdflow.errors import NonFiniteError, OutOfMemoryError, SdflowError
 from sdflow.worker.limits import Limits, step_back
 from sdflow.worker.network import TileResult
-from sdflow.worker.photo import result_scale
+from sdflow.worker.photo import joined, result_scale
 from sdflow.worker.precision import has_bf16
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sdflow.tiling.grid import Grid
     from sdflow.work.parameters import Task
     from sdflow.worker.network import Network, TileWork
-    from sdflow.worker.photo import Drawing
+    from sdflow.worker.photo import Draw, Drawing
 
 _Result: TypeAlias = TileResult | SdflowError
 
@@ -130,11 +130,14 @@ class TileRunner:
         scale = result_scale(drawing.task)
         size = work.core.size.scaled(scale)
         wholes: list[NDArray[Any]] = []
+        draws: tuple[Draw, ...] = ()
         for tile in grid.tiles():
             core = tile.core.moved_by(work.window).intersection(work.core)
             if core is None:
                 continue
-            piece = replace(work, window=tile.window.moved_by(work.window), core=core)
+            counted = work.counted and core.intersection(work.counted)
+            window = tile.window.moved_by(work.window)
+            piece = replace(work, window=window, core=core, counted=counted)
             (result,) = self.run([piece], drawing, as_pixels=as_pixels)
             if isinstance(result, SdflowError):
                 return result
@@ -145,7 +148,8 @@ class TileRunner:
             rows, columns = core.relative_to(work.core).scaled(scale).slices
             for whole, part in zip(wholes, result.cores, strict=True):
                 whole[rows, columns] = part
-        return TileResult(tuple(wholes), (True,) * len(wholes))
+            draws = joined(draws, result.draws)
+        return TileResult(tuple(wholes), (True,) * len(wholes), draws)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

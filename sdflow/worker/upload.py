@@ -91,5 +91,10 @@ class Upload:
             shape=written[0].shape,
             identity=written[0].identity,
         )
-        num_bytes = sum(output.size_bytes for output in outputs)
-        return line, self._totals + Totals(done=1, bytes_written=num_bytes)
+        work = Totals(
+            done=1,
+            bytes_written=sum(output.size_bytes for output in outputs),
+            encode_s=sum(result.encode_s for result in written),
+            upload_s=sum(result.upload_s for result in written),
+        )
+        return line, self._totals + work

@@ -23,9 +23,16 @@ def test_arithmetic_is_that_of_the_specification() -> None:
     published = downscale_flop(PAPER) + high_frequency_flop(PAPER)
     assert published == pytest.approx(24.1e6, rel=0.01)
     assert upscale_flop(SMALL) / upscale_flop(PAPER) == pytest.approx(0.107, abs=0.01)
+    for flop in (upscale_flop, downscale_flop):
+        one, two, three = (flop(PAPER, samples=count) for count in (1, 2, 3))
+        assert three - two == pytest.approx(two - one)
+        assert two < 2 * one
 
 
-@pytest.mark.parametrize("case", [Case("upscale", 10, 3, 2), Case("downscale", 8, 3, 2)])
+@pytest.mark.parametrize(
+    "case",
+    [Case("upscale", 10, 3, 2), Case("downscale", 8, 3, 2), Case("downscale", 8, 3, 2, scored=True)],
+)
 def test_every_form_computes_the_same(case: Case) -> None:
     model = drawn_model(TINY)
     inputs = draw_inputs(case, torch.device("cpu"))
@@ -56,6 +63,7 @@ def test_bench_reports_every_form_of_every_case_as_json() -> None:
     assert {row["form"] for row in rows} == {"plain", "fp32", "bf16"}
     cases = {row["case"] for row in rows}
     assert {"upscale 8²", "downscale 16²", "upscale 16² 4 samples", "upscale 32 x 8²"} <= cases
+    assert "downscale 16² 8 samples" in cases
     for row in rows:
         assert row["px_per_s"] > 0
         assert row["roofline"] > 0

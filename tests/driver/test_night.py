@@ -84,7 +84,7 @@ class Archive:
                 pass
             self.draw()
             self.target.writes_left = writes
-            run = Run(self._given, "memory:", shard_bytes, 0, 1, 1.0, 1.0, 0.0)
+            run = Run(self._given, "memory:", shard_bytes, 0, 1, 1.0, 1.0, 0.0, {})
             record = night.publish(self._ledger, run, knows_all=True)
         for info in self.target.list(keys.PIECES_PREFIX):
             self.target.delete(info.key)

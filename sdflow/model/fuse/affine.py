@@ -48,6 +48,11 @@ class Affine:
         """The map to the first ``count`` channels alone."""
         return Affine(self.matrix[:count], self.bias[:count])
 
+    @property
+    def log_det(self) -> float:
+        """Logarithm of the absolute determinant: what one pixel adds to a flow's."""
+        return float(torch.linalg.slogdet(self.matrix).logabsdet)
+
     def to_conv(self, dtype: torch.dtype) -> Conv:
         """As a 1x1 convolution."""
         return make_conv(self.matrix[:, :, None, None], self.bias, dtype)

@@ -48,15 +48,21 @@ class FusedNet:
         weight, bias = (weight * gain[:, None, None, None])[order], (bias * gain)[order]
         self._conv3 = make_conv(pad_lanes(weight), pad_lanes(bias), precision.net, padding=1)
 
-    def factors(self, h: Tensor) -> Factors:
-        """What :meth:`apply` takes, from the first layer's output."""
+    def factors(self, h: Tensor, log_scale: Tensor | None = None) -> Factors:
+        """What :meth:`apply` takes, from the first layer's output.
+
+        The factors' logarithms (B, channels, H, W) are added to ``log_scale``, if given, in place.
+        """
         raw = self._conv3(self._conv2(h, slope=_SLOPE))
         # Element-wise work is slow on a few of many interleaved channels: take them out first.
         scale, shift = (
             part.contiguous(memory_format=torch.channels_last).to(self._flow)
             for part in raw.split(self._channels, dim=1)[:2]
         )
-        scale = scale.atan_().mul_(_SCALE_BOUND).exp_()
+        scale = scale.atan_().mul_(_SCALE_BOUND)
+        if log_scale is not None:
+            log_scale.add_(scale)
+        scale = scale.exp_()
         return scale, shift if self._inverse else shift * scale
 
     def apply(self, z: Tensor, factors: Factors) -> None:
@@ -72,9 +78,9 @@ class FusedInjector:
         self._conv1 = take_conv(injector.net.conv1, precision.net, padding=0)
         self._net = FusedNet(injector.net, precision, inverse=inverse)
 
-    def context(self, features: Tensor) -> Factors:
+    def context(self, features: Tensor, log_scale: Tensor | None = None) -> Factors:
         """What the net makes of the features (B, C, H + 2, W + 2), reflected ring included."""
-        return self._net.factors(self._conv1(features, slope=_SLOPE))
+        return self._net.factors(self._conv1(features, slope=_SLOPE), log_scale)
 
     def __call__(self, z: Tensor, context: Factors) -> None:
         """Inject into z (B, C, H, W), in place."""
@@ -99,7 +105,9 @@ class FusedCoupling:
         """The first convolution's part over the features (B, C, H + 2, W + 2), ring included."""
         return self._context_conv(features)
 
-    def __call__(self, z: Tensor, context: Tensor | None = None) -> None:
+    def __call__(
+        self, z: Tensor, context: Tensor | None = None, log_scale: Tensor | None = None
+    ) -> None:
         """Couple the second part of z (B, C, H, W) to the first, in place."""
         kept = z[:, : self._kept].contiguous(memory_format=torch.channels_last)
         kept = reflect(kept.to(self._dtype))
@@ -107,4 +115,4 @@ class FusedCoupling:
             h = self._conv1(kept, slope=_SLOPE)
         else:
             h = F.leaky_relu_(self._conv1(kept).add_(context), _SLOPE)
-        self._net.apply(z[:, self._kept :], self._net.factors(h))
+        self._net.apply(z[:, self._kept :], self._net.factors(h, log_scale))

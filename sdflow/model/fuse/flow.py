@@ -1,4 +1,4 @@
-"""Flows in their inference form: value only, one direction, in place."""
+"""Flows in their inference form: one direction, in place, log-determinants only where asked."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ class FusedFlow:
         inverse: From the latent to the image.
         outputs: How many of the last map's first channels are wanted; a coupling after that map
             that leaves them alone is dropped. None for all.
+
+    Attributes:
+        affine_log_det: What the matrices alone add to the log-determinant, in nats for every
+            position of theirs.
     """
 
     def __init__(
@@ -47,7 +51,11 @@ class FusedFlow:
             leaves.reverse()
         if outputs is not None and isinstance(leaves[-1], AffineCoupling):
             leaves.pop()
-        self._ops = list(_ops(leaves, precision, inverse=inverse, outputs=outputs))
+        parts = list(_folded(leaves, inverse=inverse))
+        self.affine_log_det = sum(part.log_det for part in parts if isinstance(part, Affine))
+        if outputs is not None and isinstance(parts[-1], Affine):
+            parts[-1] = parts[-1].rows(outputs)
+        self._ops = [_op(part, precision, inverse=inverse) for part in parts]
         self._conditional = [
             op
             for op in self._ops
@@ -55,19 +63,29 @@ class FusedFlow:
             or (isinstance(op, FusedCoupling) and op.is_conditional)
         ]
 
-    def context(self, features: Tensor) -> Context:
-        """Everything that the layers need of the features (B, C, H, W), for all samples."""
-        padded = reflect(features)
-        return tuple(op.context(padded) for op in self._conditional)
+    def context(self, features: Tensor, log_scale: Tensor | None = None) -> Context:
+        """Everything that the layers need of the features (B, C, H, W), for all samples.
 
-    def __call__(self, z: Tensor, context: Context = ()) -> Tensor:
-        """Run z (B, C, H, W) through; z itself may be overwritten."""
+        The logarithms of the injectors' factors are added to ``log_scale``, if given, in place.
+        """
+        padded = reflect(features)
+        return tuple(
+            op.context(padded, log_scale) if isinstance(op, FusedInjector) else op.context(padded)
+            for op in self._conditional
+        )
+
+    def __call__(self, z: Tensor, context: Context = (), log_scale: Tensor | None = None) -> Tensor:
+        """Run z (B, C, H, W) through; z itself may be overwritten.
+
+        The logarithms of the couplings' factors are added to ``log_scale``, if given, in place: of
+        a flow whose couplings all change as many channels, at as many positions.
+        """
         conditions = iter(context)
         for op in self._ops:
             if isinstance(op, FusedInjector):
                 op(z, next(conditions))
             elif isinstance(op, FusedCoupling):
-                op(z, next(conditions) if op.is_conditional else None)
+                op(z, next(conditions) if op.is_conditional else None, log_scale)
             else:
                 z = op(z)
         return z
@@ -81,9 +99,8 @@ def _leaves(flow: Transform) -> Iterator[Transform]:
         yield flow
 
 
-def _ops(
-    leaves: list[Transform], precision: Precision, *, inverse: bool, outputs: int | None
-) -> Iterator[_Op]:
+def _folded(leaves: list[Transform], *, inverse: bool) -> Iterator[Affine | Transform]:
+    """The leaves, neighbours that are affine put together, in the flow's direction."""
     affine: Affine | None = None
     for leaf in leaves:
         if isinstance(leaf, ActNorm | InvertibleConv1x1):
@@ -92,18 +109,23 @@ def _ops(
             affine = one if affine is None else affine.then(one)
             continue
         if affine is not None:
-            yield affine.to_conv(precision.flow)
+            yield affine
             affine = None
-        if isinstance(leaf, AffineCoupling):
-            yield FusedCoupling(leaf, precision, inverse=inverse)
-        elif isinstance(leaf, AffineInjector):
-            yield FusedInjector(leaf, precision, inverse=inverse)
-        elif isinstance(leaf, Squeeze):
-            yield _unsqueeze if isinstance(leaf, Unsqueeze) != inverse else _squeeze
-        else:
-            raise TypeError(f"no inference form of {type(leaf).__name__}")
+        yield leaf
     if affine is not None:
-        yield (affine if outputs is None else affine.rows(outputs)).to_conv(precision.flow)
+        yield affine
+
+
+def _op(part: Affine | Transform, precision: Precision, *, inverse: bool) -> _Op:
+    if isinstance(part, Affine):
+        return part.to_conv(precision.flow)
+    if isinstance(part, AffineCoupling):
+        return FusedCoupling(part, precision, inverse=inverse)
+    if isinstance(part, AffineInjector):
+        return FusedInjector(part, precision, inverse=inverse)
+    if isinstance(part, Squeeze):
+        return _unsqueeze if isinstance(part, Unsqueeze) != inverse else _squeeze
+    raise TypeError(f"no inference form of {type(part).__name__}")
 
 
 def _squeeze(x: Tensor) -> Tensor:
