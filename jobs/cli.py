@@ -53,10 +53,12 @@ _STATUS_HELP = """Print how far the job in DST is, as JSON. Nothing is written."
 _RETRY_HELP = """Do the dead letters of the job in DST again, and nothing else. Task and settings
 are the job's own; the flags below replace what it was told."""
 _VERIFY_HELP = """Compare the results in DST with the ledger: a line of JSON for every one that is
-missing, changed or not in the ledger, and one with the counts."""
+missing, changed or not in the ledger, and one with the counts. Of a dataset, what its index names
+is compared, and all pairs are read: hashes hold, and HR and LR images fit."""
 _VERIFY_STATUS = """exit status:
   0  all results are there, as they were written     1  the job cannot be read
-  2  wrong usage                                     3  results are missing or changed"""
+  2  wrong usage                                     3  results are missing or changed, or pairs
+                                                        of a dataset are misaligned"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors are a line or two on stderr."""
     configure_logs("auto")
     try:
-        arguments = _parse(argv)
+        arguments = parse(argv)
         status: int = arguments.run(arguments)
     except UsageError as error:
         return _complain(str(error), 2)
@@ -95,7 +97,12 @@ def _saved_trace() -> str:
     return f"; please report it with {file.name}"
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What a command line says.
+
+    Raises:
+        UsageError: If it is not understood.
+    """
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
         name = unknown[0].partition("=")[0]
