@@ -82,6 +82,9 @@ class VerifySettings(TargetSettings):
     clean: bool = Field(
         False, description="remove what killed runs have left: parts of images, begun uploads"
     )
+    quick: bool = Field(
+        False, description="datasets: compare names, sizes and ETags alone, read no contents"
+    )
 
 
 class JobSettings(StorageSettings):

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 from sdflow.driver.card import write_card
 from sdflow.driver.listings import write_listings
 from sdflow.driver.packing import remove_others, write_shards
-from sdflow.errors import NotFoundError
+from sdflow.driver.published import read_dataset, read_index
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.work.dataset import (
     Census,
     DatasetRecord,
     NightRecord,
-    decode_dataset,
     encode_dataset,
     plan_packs,
 )
 from sdflow.work.index import scratch_index
-from sdflow.work.ledger import decode_lines, decode_part, encode_line, encode_part
+from sdflow.work.ledger import decode_lines, encode_line, encode_part
 from sdflow.work.pairs import pair_by_key
 
 if TYPE_CHECKING:
@@ -142,21 +141,16 @@ class Night:
         changes = _Changes()
         shards: list[dict[str, Any]] = []
         _empty(self._added)
-        lines = self._fresh(ledger, changes)
-        if run.parameters.pairs and run.parameters.pairs.layout == "webdataset":
-            plans = plan_packs(
-                self._with_pieces(lines),
-                night=self._number,
-                target_bytes=run.shard_bytes,
-            )
-            for plan in write_shards(self._target, plans):
-                shards.append({"key": plan.key, "bytes": plan.size_bytes, "pairs": plan.num_pairs})
-                for line in plan.published():
-                    self._keep(line)
-            remove_others(self._target, self._number, {str(one["key"]) for one in shards})
-        else:
-            for line in lines:
+        plans = plan_packs(
+            self._with_pieces(self._fresh(ledger, changes)),
+            night=self._number,
+            target_bytes=run.shard_bytes,
+        )
+        for plan in write_shards(self._target, plans):
+            shards.append({"key": plan.key, "bytes": plan.size_bytes, "pairs": plan.num_pairs})
+            for line in plan.published():
                 self._keep(line)
+        remove_others(self._target, self._number, {str(one["key"]) for one in shards})
         if knows_all:
             for line in self._moves(ledger, changes):
                 self._keep(line)
@@ -192,16 +186,17 @@ class Night:
         for text in self._moved:
             key, status = json.loads(text)
             before, now = self._published.find(key), ledger.find(key)
-            if before is None or (now is not None and now.time != before.time):
+            is_newer = now and before and (now.status, now.time != before.time) == ("done", True)
+            if before is None or is_newer:
                 continue
             changes.vanished += status == "vanished"
             changes.returned += status == "done"
             yield replace(before, status=status, replaces="")
 
     def _with_pieces(self, lines: Iterable[LedgerLine]) -> Iterator[LedgerLine]:
-        """Sources with pairs that can be packed; the others need no shard."""
+        """Sources with pairs that are to be packed; the others need no shard."""
         for line in lines:
-            if line.outputs:
+            if line.outputs and line.outputs[0].key.startswith(keys.PIECES_PREFIX):
                 yield line
             else:
                 self._keep(line)
@@ -239,7 +234,7 @@ class Night:
             pairs=changes.pairs,
             samples=changes.pairs * given.samples,
             bytes=changes.bytes,
-            shards=tuple(one["key"] for one in shards),
+            shards=tuple(shards),
             index_parts=changes.index_parts,
             seconds=run.seconds,
             images_per_s=round(run.done / run.seconds, 3),
@@ -248,7 +243,7 @@ class Night:
             worker_seconds=run.worker_seconds,
         )
         nights = (*(before.nights if before else ()), night)
-        known = [*(before.shards if before else ()), *shards]
+        known = (shard for one in nights for shard in one.shards)
         return DatasetRecord(
             layout=given.pairs.layout if given.pairs else "",
             source=run.source,
@@ -293,30 +288,6 @@ def open_night(target: Store) -> Iterator[Night]:
         for lines in read_index(target, record):
             published.add(lines)
         yield Night(target, published, record, moved, added)
-
-
-def read_dataset(target: Store) -> DatasetRecord | None:
-    """``dataset.json``; None where there is none.
-
-    Raises:
-        StorageError: If it cannot be read, or is of a later version.
-    """
-    try:
-        return decode_dataset(target.get(keys.DATASET_KEY))
-    except NotFoundError:
-        return None
-
-
-def read_index(target: Store, record: DatasetRecord | None) -> Iterator[Iterator[LedgerLine]]:
-    """The lines of a dataset's index, part by part, the oldest first; a later line counts.
-
-    Raises:
-        StorageError: If a part is missing or damaged.
-    """
-    for night in record.nights if record else ():
-        for part in range(night.index_parts):
-            key = keys.index_key(night.night, part)
-            yield decode_lines(decode_part(target.get(key), source=key), source=key)
 
 
 def _moved_to(line: LedgerLine, info: ObjectInfo | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sdflow.errors import NotFoundError, StorageError
+from sdflow.errors import NotFoundError, PreconditionError, StorageError
 from sdflow.storage import keys
 from sdflow.work.dataset import TAR_END
 
@@ -83,7 +83,7 @@ def _read(target: Store, place: tuple[Output, int]) -> bytes:
     stop = min(start + _READ_BYTES, piece.size_bytes)
     try:
         data = target.get(piece.key, start=start, stop=stop, if_match=piece.etag)
-    except NotFoundError as error:
+    except (NotFoundError, PreconditionError) as error:
         raise _lost(piece) from error
     if len(data) != stop - start:
         raise _lost(piece)
@@ -92,7 +92,7 @@ def _read(target: Store, place: tuple[Output, int]) -> bytes:
 
 def _lost(piece: Output) -> StorageError:
     return StorageError(
-        f"{piece.key}, pairs that were drawn and not yet packed, is gone or cut: "
+        f"{piece.key}, pairs that were drawn and not yet packed, is gone or changed: "
         "'sdflow verify DST --repair' lets the next night draw them again",
         item=piece.key,
     )

@@ -131,7 +131,7 @@ class NightRecord:
         pairs: Added.
         samples: LR images added.
         bytes: Of what was added.
-        shards: Keys of the shards that were added.
+        shards: Key, bytes and pairs of the shards that were added.
         index_parts: How many parts of the index it wrote.
         seconds: From its start to the end of the drawing.
         images_per_s: Sources done in that time, by second.
@@ -152,7 +152,7 @@ class NightRecord:
     pairs: int
     samples: int
     bytes: int
-    shards: tuple[str, ...]
+    shards: tuple[dict[str, Any], ...]
     index_parts: int
     seconds: float
     images_per_s: float

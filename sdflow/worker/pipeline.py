@@ -220,6 +220,10 @@ class Pipeline:
         """Draw some samples; yields the position and the failure of every image that fails."""
         given = self._parameters
         reserved = [len(samples) * self._px_out(item, image) for item, image in sources]
+        if self._writer.wants_all:  # the sources, too, wait until they are written
+            reserved = [
+                px + image.weight_px for px, (_, image) in zip(reserved, sources, strict=True)
+            ]
         self._finished_px.acquire(sum(reserved))
         drawing = Drawing(
             given.direction,

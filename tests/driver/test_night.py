@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow.driver.night import Run, open_night, read_dataset
+from sdflow.driver.night import Run, open_night
+from sdflow.driver.published import read_dataset
 from sdflow.errors import StorageError
 from sdflow.storage import keys
 from sdflow.storage.memory import MemoryStore
@@ -129,7 +130,7 @@ def test_three_nights(ledger: LedgerIndex) -> None:
     assert (second.new, second.changed, second.vanished, second.returned) == (2, 2, 1, 0)
     shards = archive.shards()
     assert {key: shards[key] for key in before} == before  # what was there is left alone
-    assert sorted(sum((shards[key] for key in second.shards), [])) == list("bcij")  # noqa: RUF017
+    assert sorted(sum((shards[one["key"]] for one in second.shards), [])) == list("bcij")  # noqa: RUF017
     assert archive.stale() == {("b", "replaced"), ("c", "replaced"), ("h", "vanished")}
     record = read_dataset(archive.target)
     assert record is not None
@@ -156,6 +157,9 @@ def test_a_source_that_comes_back_is_used_again_and_not_drawn(ledger: LedgerInde
     assert gone is not None
     assert back is not None
     assert (gone.vanished, gone.pairs, back.returned, back.pairs) == (1, 0, 1, 0)
+    record = read_dataset(archive.target)
+    assert record is not None
+    assert [one["key"] for one in record.shards] == list(archive.shards())
     assert archive.stale() == set()
     assert Counter(sum(archive.shards().values(), [])) == Counter("ab")  # noqa: RUF017
 
@@ -235,7 +239,9 @@ def test_a_piece_that_is_gone_is_named(ledger: LedgerIndex) -> None:
     archive.put("a")
     archive.draw()
     archive.target.delete_many([info.key for info in archive.target.list(keys.PIECES_PREFIX)])
-    with pytest.raises(StorageError, match=r"pieces/.*is gone or cut: 'sdflow verify DST --repair"):
+    with pytest.raises(
+        StorageError, match=r"pieces/.*is gone or changed: 'sdflow verify DST --repair"
+    ):
         archive.night()
 
 
@@ -252,3 +258,17 @@ def test_a_record_that_cannot_be_read_is_refused(data: bytes, message: str) -> N
     target.put(keys.DATASET_KEY, data)
     with pytest.raises(StorageError, match=message):
         read_dataset(target)
+
+
+def test_a_source_that_could_not_be_redone_and_vanishes_is_marked(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"ab")
+    archive.night()
+    before = ledger.find("a")
+    assert before is not None
+    ledger.add([replace(before, status="failed", time="later", outputs=(), error="nan")])
+    archive.source.delete("a")
+    record = archive.night()
+    assert record is not None
+    assert record.vanished == 1
+    assert archive.stale() == {("a", "vanished")}

@@ -167,11 +167,11 @@ def test_three_nights_the_second_killed(
     assert second.night["shards"] == whole.night["shards"]
     record, objects = place.record(), place.objects()
     shards = {key for key in objects if key.startswith(keys.SHARDS_PREFIX)}
-    assert shards == set(first.night["shards"]) | set(second.night["shards"])
-    assert {key: objects[key] for key in first.night["shards"]} == {
-        key: after_first[key] for key in first.night["shards"]
-    }
-    for key in second.night["shards"]:
+    nights = (first.night, second.night)
+    before, added = ([one["key"] for one in night["shards"]] for night in nights)
+    assert shards == {*before, *added}
+    assert {key: objects[key] for key in before} == {key: after_first[key] for key in before}
+    for key in added:
         assert place.store.get(key) == calm.store.get(key)
     assert len(place.pairs()) == 420
     assert (record["counts"]["sources"], record["counts"]["pairs"]) == (390, 390)
