@@ -22,12 +22,12 @@ from sdflow.config import (
     RETRY_FIELDS,
     JobSettings,
     TargetSettings,
-    VerifySettings,
     flag_name,
     load_settings,
     load_target_settings,
     setting_names,
 )
+from sdflow.driver.verify_settings import VerifySettings
 from sdflow.errors import SdflowError, UsageError
 from sdflow.telemetry import configure_logs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sdflow.driver.run import run_job
 
 if TYPE_CHECKING:
-    from sdflow.config import DegradeSettings
+    from sdflow.driver.degrade_settings import DegradeSettings
     from sdflow.driver.summary import Summary
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from jobs.flags import add_command, add_settings, given_flags
-from sdflow.config import DegradeSettings, load_target_settings
+from sdflow.config import load_target_settings
+from sdflow.driver.degrade_settings import DegradeSettings
 from sdflow.telemetry import configure_logs
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from sdflow.config import (
-    DegradeSettings,
     JobSettings,
     TargetSettings,
     load_retry_settings,
     load_target_settings,
 )
+from sdflow.driver.degrade_settings import DegradeSettings
 from sdflow.driver.places import target_place
 from sdflow.driver.record import require_record
 from sdflow.driver.run import run_job

@@ -23,9 +23,9 @@ from sdflow.work.index import scratch_index
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdflow.config import VerifySettings
     from sdflow.driver.pair_contents import Problem
     from sdflow.driver.verification import Finding
+    from sdflow.driver.verify_settings import VerifySettings
     from sdflow.storage.store import Store
 
     _Show = Callable[[dict[str, Any]], None]

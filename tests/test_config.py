@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from sdflow.config import (
-    DegradeSettings,
     JobSettings,
     TargetSettings,
-    VerifySettings,
     load_retry_settings,
     load_settings,
     load_target_settings,
 )
+from sdflow.driver.degrade_settings import DegradeSettings
+from sdflow.driver.verify_settings import VerifySettings
 from sdflow.errors import UsageError
 
 _PLACES = {"src": "in", "dst": "out"}

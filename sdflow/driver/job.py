@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sdflow import __version__
-from sdflow.config import DegradeSettings
+from sdflow.driver.degrade_settings import DegradeSettings
 from sdflow.driver.record import read_record
 from sdflow.errors import AlreadyExistsError, UnsupportedError, UsageError
 from sdflow.storage import keys

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdflow.driver.card import write_card
 from sdflow.driver.listings import write_listings
 from sdflow.driver.packing import remove_others, write_shards
-from sdflow.driver.published import read_dataset, read_index
+from sdflow.driver.published import index_keys, read_dataset, read_index
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.work.dataset import (
@@ -158,7 +158,7 @@ class Night:
             return None
         self._write_index(changes)
         record = self._new_record(run, changes, shards)
-        write_listings(self._target, self._published, self._index_keys(record))
+        write_listings(self._target, self._published, index_keys(record))
         write_card(self._target, record, self._shown[-_SHOWN:])
         self._target.put(keys.DATASET_KEY, encode_dataset(record))
         return record.nights[-1]
@@ -262,13 +262,6 @@ class Night:
                 if (in_use := census.shards[one["key"]])
             ),
             nights=nights,
-        )
-
-    def _index_keys(self, record: DatasetRecord) -> Iterator[str]:
-        return (
-            keys.index_key(night.night, part)
-            for night in record.nights
-            for part in range(night.index_parts)
         )
 
 

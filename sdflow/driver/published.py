@@ -35,7 +35,12 @@ def read_index(target: Store, record: DatasetRecord | None) -> Iterator[Iterator
     Raises:
         StorageError: If a part is missing or damaged.
     """
-    for night in record.nights if record else ():
+    for key in index_keys(record) if record else ():
+        yield decode_lines(decode_part(target.get(key), source=key), source=key)
+
+
+def index_keys(record: DatasetRecord) -> Iterator[str]:
+    """Keys of all parts of a dataset's index, the oldest first."""
+    for night in record.nights:
         for part in range(night.index_parts):
-            key = keys.index_key(night.night, part)
-            yield decode_lines(decode_part(target.get(key), source=key), source=key)
+            yield keys.index_key(night.night, part)

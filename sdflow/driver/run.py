@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, time
 from itertools import chain
 from threading import Event as Flag
 from time import perf_counter
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sdflow.config import DegradeSettings
 from sdflow.driver.address import check_listens
+from sdflow.driver.degrade_settings import DegradeSettings
 from sdflow.driver.history import compact_ledger, read_ledger
 from sdflow.driver.intake import Intake
 from sdflow.driver.job import open_job
@@ -162,11 +161,7 @@ class _Run:
     night: Night | None
 
     def go(self, spec: WorkerSpec, weights: bytes | None, recorder: Recorder, stop: Flag) -> Pass:
-        """Go through the listing, and once more for what other drivers have left.
-
-        Returns:
-            What the last listing was.
-        """
+        """Go through the listing, and once more for what others have left; returns the last."""
         while True:
             parts = read_ledger(self.target, self.index)
             if self.tenure.is_alone:
@@ -186,7 +181,7 @@ class _Run:
             listing if self.night is None else self.night.watched(listing),
             include=self.settings.include,
             exclude=self.settings.exclude,
-            since_s=_since_s(self.settings),
+            since_s=self.settings.since_s,
             is_stopping=stop.is_set,
         )
         manifest = Manifest(self.target) if self.tenure.is_owner else None
@@ -222,14 +217,10 @@ class _Run:
 
     def _affordable(self, items: Iterator[WorkItem]) -> Iterator[WorkItem]:
         """What this run begins with; the rest is left for the next one, and counted."""
-        given, begun = self.settings, 0
-        if not isinstance(given, DegradeSettings):
-            yield from items
-            return
+        begun = 0
         for item in items:
-            hours = self.tally.gpu_hours(given.gpus_per_worker)
-            is_late = given.budget_gpu_hours is not None and hours >= given.budget_gpu_hours
-            if is_late or begun == given.limit:
+            hours = self.tally.gpu_hours(self.settings.gpus_per_worker)
+            if self.settings.is_enough(begun, hours):
                 self.tally.deferred += 1
                 continue
             begun += 1
@@ -237,12 +228,12 @@ class _Run:
 
     def publish(self, listed: Pass, summary: Summary, run_id: str) -> Summary:
         """Make the pairs that were drawn part of the dataset; returns the summary that says so."""
-        given = self.settings
-        if self.night is None or not isinstance(given, DegradeSettings):
+        given, night = self.settings, self.night
+        if night is None or not isinstance(given, DegradeSettings):
             raise TypeError("there are no pairs to publish")
         read_ledger(self.target, self.index, run_id=run_id)
         self.tenure.check()
-        added = self.night.publish(
+        added = night.publish(
             self.index,
             NightRun(
                 parameters=self.parameters,
@@ -284,13 +275,6 @@ class _Run:
 
 def _write_summary(target: Store, summary: Summary) -> None:
     target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
-
-
-def _since_s(settings: JobSettings) -> float:
-    """From when on sources count, in seconds since 1970."""
-    if not isinstance(settings, DegradeSettings) or settings.since is None:
-        return 0.0
-    return datetime.combine(settings.since, time(), UTC).timestamp()
 
 
 @contextmanager

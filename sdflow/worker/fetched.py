@@ -39,6 +39,10 @@ class Fetched:
     fetch_s: float = 0.0
     md5: str = ""
 
+    def noise_key(self, key: str) -> str:
+        """Whose noise it is: of pairs another version of a source has another one."""
+        return f"{key}@{self.md5}" if self.md5 else key
+
     @property
     def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
         """Of the pixels."""

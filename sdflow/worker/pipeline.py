@@ -235,7 +235,7 @@ class Pipeline:
             scores=given.pairs is not None,
         )
         photos = [
-            Photo(_noise_key(item, image), image.pixels, image.within) for item, image in sources
+            Photo(image.noise_key(item.key), image.pixels, image.within) for item, image in sources
         ]
         try:
             for index, drawn in self._drawer.draw(drawing, photos):
@@ -300,8 +300,3 @@ class Pipeline:
         return dead_letter_line(
             item, self._parameters, error=error.code, message=str(error), attempts=attempt
         )
-
-
-def _noise_key(item: WorkItem, image: Fetched) -> str:
-    """Whose noise it is: of pairs another version of a source has another one."""
-    return f"{item.key}@{image.md5}" if image.md5 else item.key

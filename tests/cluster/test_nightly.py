@@ -11,7 +11,8 @@ import yaml
 
 from jobs.cli import parse
 from jobs.flags import given_flags
-from sdflow.config import DegradeSettings, load_target_settings
+from sdflow.config import load_target_settings
+from sdflow.driver.degrade_settings import DegradeSettings
 
 _ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,8 @@ import pytest
 import structlog
 from PIL import Image
 
-from sdflow.config import DegradeSettings, load_target_settings
+from sdflow.config import load_target_settings
+from sdflow.driver.degrade_settings import DegradeSettings
 from sdflow.driver.run import run_job
 from sdflow.model.checkpoint import encode_safetensors
 from sdflow.storage import keys
