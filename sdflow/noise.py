@@ -53,6 +53,12 @@ def component(owner: NoiseKey, num_components: int) -> int:
     return ((high << 32) | low) % num_components
 
 
+def uniform(owner: NoiseKey, purpose: str) -> float:
+    """A number in [0, 1) of one image and sample, independent for every purpose."""
+    low, high = owner.words(purpose)
+    return (((high << 32) | low) >> 11) * 2.0**-53  # as many bits as a float64 has
+
+
 def gaussian_field(
     owner: NoiseKey, region: Region, channels: int, *, device: torch.device | str = "cpu"
 ) -> Tensor:

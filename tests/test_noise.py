@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdflow.geometry import Region
-from sdflow.noise import NoiseKey, _philox, component, gaussian_field
+from sdflow.noise import NoiseKey, _philox, component, gaussian_field, uniform
 
 _OWNER = NoiseKey(seed=3, key="a/b.jpg", sample=1)
 _WHOLE = Region(0, 0, 40, 50)
@@ -99,6 +99,18 @@ def test_component_is_uniform_and_fixed_by_the_owner() -> None:
     counts = np.bincount(drawn, minlength=16)
     assert ((counts - 1000) ** 2 / 1000).sum() < 37.7  # chi-squared, 15 degrees, 0.1 %
     assert component(_OWNER, 16) == component(NoiseKey(3, "a/b.jpg", 1), 16)
+
+
+def test_uniform_numbers_are_uniform_and_fixed_by_owner_and_purpose() -> None:
+    owners = [NoiseKey(0, f"{index}.jpg", index % 3) for index in range(16_000)]
+    drawn = np.array([uniform(owner, "tau") for owner in owners])
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    ranks = np.arange(drawn.size) / drawn.size
+    assert np.abs(np.sort(drawn) - ranks).max() < 1.63 / np.sqrt(drawn.size)  # as above
+    others = np.array([uniform(owner, "other") for owner in owners])
+    assert abs(np.corrcoef(drawn, others)[0, 1]) < 4 / np.sqrt(drawn.size)
+    assert uniform(_OWNER, "tau") == uniform(NoiseKey(3, "a/b.jpg", 1), "tau")
 
 
 def test_keys_that_are_not_utf8_have_noise_too() -> None:

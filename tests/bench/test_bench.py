@@ -31,7 +31,11 @@ def test_arithmetic_is_that_of_the_specification() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [Case("upscale", 10, 3, 2), Case("downscale", 8, 3, 2), Case("downscale", 8, 3, 2, scored=True)],
+    [
+        Case("upscale", 10, 3, 2),
+        Case("downscale", 8, 3, 2),
+        Case("downscale", 8, 3, 2, scored=True),
+    ],
 )
 def test_every_form_computes_the_same(case: Case) -> None:
     model = drawn_model(TINY)

@@ -49,6 +49,22 @@ def test_mixture_weighs_its_components_equally_for_every_element() -> None:
     torch.testing.assert_close(mixture.log_prob(x), each.sum(dim=(1, 2, 3)), rtol=1e-5, atol=1e-4)
 
 
+def test_every_image_can_have_its_own_temperature() -> None:
+    mixture, noise, component = GaussianMixture(3), torch.randn(3, 12, 2, 2), torch.arange(3)
+    drawn = mixture.sample(noise, component, torch.tensor([0.0, 0.3, 1.0]).view(-1, 1, 1, 1))
+    for index, tau in enumerate((0.0, 0.3, 1.0)):
+        some = slice(index, index + 1)
+        assert torch.equal(drawn[some], mixture.sample(noise[some], component[some], tau))
+
+
+def test_components_as_quadratics_are_the_same_density() -> None:
+    mixture, x = GaussianMixture(3).double(), torch.randn(2, 2, 3, 3).double()
+    means, sharpnesses, heights = mixture.quadratics()
+    terms = heights - sharpnesses * (x.unsqueeze(-1) - means).square()
+    density = terms.logsumexp(dim=-1).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(density, mixture.log_prob(x), rtol=1e-12, atol=0)
+
+
 def test_mixture_draws_one_component_for_a_whole_image() -> None:
     mixture = GaussianMixture(4)
     component = torch.tensor([3, 1])

@@ -60,6 +60,60 @@ def test_inference_form_equals_training_form(
             assert _relative(_downscale(fused, 2 * hr - 1, noise, component), expected) <= limit
 
 
+@pytest.mark.parametrize("config", [PAPER, SMALL, TINY], ids=["paper", "small", "tiny"])
+@pytest.mark.parametrize(
+    ("net", "limit"),
+    [(torch.float64, 1e-8), (torch.float32, 1e-4), (torch.bfloat16, 2e-2)],
+    ids=str,
+)
+def test_likelihood_of_what_is_drawn_is_that_of_the_training_form(
+    config: ModelConfig, net: torch.dtype, limit: float
+) -> None:
+    exact = copy.deepcopy(_model(config)).double()
+    flow = torch.float64 if net == torch.float64 else torch.float32
+    model = exact if net == torch.float64 else _model(config)
+    fused = FusedSDFlow(model, net_dtype=net, flow_dtype=flow)
+    generator = torch.Generator().manual_seed(0)
+    component, tau = torch.tensor([0, 3]), torch.tensor([0.2, 0.9]).view(-1, 1, 1, 1)
+    with torch.inference_mode():
+        for height, width in ((4, 4), (6, 14)):
+            hr = torch.rand(2, 3, 4 * height, 4 * width, generator=generator).double()
+            noise = torch.randn(2, 12, height // 2, width // 2, generator=generator)
+            prepared = fused.prepare_downscale(2 * hr - 1, scored=True)
+            lr, log_prob = fused.draw_scored(prepared, noise.to(flow), component, tau.to(flow))
+            assert log_prob.shape == (2, height // 2, width // 2)
+            assert log_prob.dtype == torch.float64
+            content = exact.hr_flow.content(2 * hr - 1)
+            latent, log_det = exact.content_flow(lr.double())
+            expected = log_det + exact.deg_flow.log_prob(latent - content, content)
+            assert _relative(log_prob.sum(dim=(1, 2)), expected) <= limit
+
+
+@pytest.mark.parametrize("net", [torch.float32, torch.bfloat16], ids=str)
+def test_asking_for_likelihoods_changes_no_bit_and_neighbours_change_none_of_them(
+    net: torch.dtype,
+) -> None:
+    fused = FusedSDFlow(seeded_model(SMALL), net_dtype=net)
+    hr, noise = torch.rand(5, 3, 56, 88), torch.randn(5, 12, 7, 11)
+    component, order = torch.arange(5), torch.tensor([3, 0, 4, 2, 1])
+    with torch.inference_mode():
+        lr, log_prob = fused.draw_scored(
+            fused.prepare_downscale(hr, scored=True), noise, component, 0.8
+        )
+        assert torch.equal(lr, _downscale(fused, hr, noise, component))
+        mixed = fused.prepare_downscale(hr[order], scored=True)
+        assert torch.equal(
+            fused.draw_scored(mixed, noise[order], component[order], 0.8)[1], log_prob[order]
+        )
+        for index in range(5):
+            some = slice(index, index + 1)
+            alone = fused.prepare_downscale(hr[some], scored=True)
+            drawn = fused.draw_scored(alone, noise[some], component[some], 0.8)
+            assert torch.equal(drawn[1], log_prob[some])
+        with pytest.raises(ValueError, match="scored=True"):
+            fused.draw_scored(fused.prepare_downscale(hr), noise, component, 0.8)
+
+
 def test_preparing_once_serves_every_sample() -> None:
     model = seeded_model(SMALL)
     fused = FusedSDFlow(model)
