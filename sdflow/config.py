@@ -180,7 +180,10 @@ RETRY_FIELDS = (
     "address",
     *StorageSettings.model_fields,
 )
-_NOT_OF_A_RETRY = ("config", "redo", "join", "log_format")
+_NOT_OF_A_RETRY = (
+    *("config", "redo", "join", "log_format"),
+    *("since", "limit", "budget_gpu_hours", "accept_vanished"),  # of one night
+)
 _Settings = TypeVar("_Settings", bound=StorageSettings)
 
 

@@ -28,7 +28,7 @@ _SIDE = 192  # of a picture in the grid, in HR pixels
 _GAP = 6
 _NIGHTS = 30  # that the card lists
 _MAX_READ_BYTES = 32_000_000
-_MAX_PIXELS = 100_000_000
+_MAX_PIXELS = 20_000_000  # of a photo that is shown
 
 
 def write_card(target: Store, record: DatasetRecord, shown: Sequence[LedgerLine]) -> None:
@@ -45,7 +45,7 @@ def write_card(target: Store, record: DatasetRecord, shown: Sequence[LedgerLine]
     rows = [row for line in shown if (row := _row(target, line))]
     if rows:
         target.put(keys.SAMPLES_KEY, _grid(rows))
-    target.put(keys.CARD_KEY, _text(record).encode())
+    target.put(keys.CARD_KEY, _text(record).encode("utf-8", "surrogateescape"))
 
 
 def _row(target: Store, line: LedgerLine) -> list[Image.Image]:
@@ -68,7 +68,8 @@ def _first_pair(target: Store, line: LedgerLine) -> list[bytes]:
     """Contents of the HR file and of some LR files of a source's first pair."""
     piece = line.outputs[0]
     if not piece.key.startswith(keys.PIECES_PREFIX):
-        return [target.get(key) for key in next(pairs_of(line))[: _SAMPLES + 1]]
+        few = next(pairs_of(line))[: _SAMPLES + 1]
+        return [target.get(key, stop=_MAX_READ_BYTES) for key in few]
     data = target.get(piece.key, stop=_MAX_READ_BYTES)
     contents: list[bytes] = []
     with tarfile.open(fileobj=io.BytesIO(data + TAR_END), mode="r|") as tar:
@@ -132,11 +133,11 @@ low-quality photos (SDFlow, arXiv:2310.04964). Made by `sdflow degrade`.
 | Seed | {given["seed"]} |
 | Weights | {given["weights"]} |
 | Photos without a pair | {counts["without_pairs"]:,} |
-| Photos that have vanished; their pairs are in `stale.jsonl` | {counts["vanished"]:,} |
+| Photos that have vanished; their pairs are in `{record.stale}` | {counts["vanished"]:,} |
 | Bytes | {record.bytes:,} |
 
 `dataset.json` says what belongs to the dataset, `index/` where the pairs of each photo are,
-`stale.jsonl` which pairs not to use any more: those of vanished photos and of replaced versions.
+`{record.stale}` which pairs not to use any more: those of vanished photos and of replaced versions.
 The licence is that of the photos.
 
 ![From left to right: HR, bicubic, LR images as drawn]({keys.SAMPLES_KEY})

@@ -49,6 +49,9 @@ class DegradeSettings(JobSettings):
         description="leave HR images out whose mean step from pixel to pixel has fewer levels; "
         "2 is sky",
     )
+    depth: Literal["keep", "8"] = Field(
+        "keep", description="bits of the pairs; 8 for loaders that know no 16-bit PNG"
+    )
     shard_mb: int = Field(
         256, ge=1, le=100_000, description="size of a shard, in millions of bytes"
     )
@@ -58,6 +61,10 @@ class DegradeSettings(JobSettings):
     limit: int | None = Field(None, ge=1, description="begin with so many photos, and no more")
     budget_gpu_hours: float | None = Field(
         None, gt=0, description="begin no more photos after so many hours of all workers' GPUs"
+    )
+
+    accept_vanished: bool = Field(
+        False, description="go on although most photos of the dataset are gone from SRC"
     )
 
     @model_validator(mode="before")

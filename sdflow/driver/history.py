@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 16
 _MANY_PARTS = 64
 _COMPACTED = "~"  # in the name of a part that was put together; sorts after all other names
-_LINES = 50_000  # of a compacted part
+_LINES, _BYTES = 50_000, 16_000_000  # of a compacted part; the last line may go beyond
 _log = structlog.get_logger()
 
 
@@ -64,13 +64,22 @@ def compact_ledger(target: Store, index: LedgerIndex, parts: list[str]) -> bool:
     last = parts[-1].removeprefix(keys.LEDGER_PREFIX).removesuffix(".jsonl.gz")
     bodies = index.bodies()
     number = 0
-    while lines := list(islice(bodies, _LINES)):
+    while lines := list(islice(_up_to(bodies, _BYTES), _LINES)):
         name = f"{last}{_COMPACTED}{number:05d}"
         target.put(keys.ledger_key(name), encode_part(b"".join(lines)))
         number += 1
     target.delete_many(parts)
     _log.info("ledger parts put together", before=len(parts), after=number)
     return True
+
+
+def _up_to(lines: Iterable[bytes], num_bytes: int) -> Iterator[bytes]:
+    """So many bytes of lines, and the rest of the last one."""
+    for line in lines:
+        yield line
+        num_bytes -= len(line)
+        if num_bytes <= 0:
+            return
 
 
 def _texts(target: Store, parts: Iterable[str]) -> Iterator[tuple[str, bytes]]:

@@ -134,6 +134,7 @@ def _pairs(settings: JobSettings) -> PairParameters | None:
         crop=settings.crop,
         stride=settings.stride,
         min_texture=settings.min_texture,
+        depth=8 if settings.depth == "8" else "keep",
     )
 
 

@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from sdflow.work.ledger import LedgerLine
 
 
-def write_listings(target: Store, published: LedgerIndex, index_keys: Iterable[str]) -> None:
-    """Write ``stale.jsonl``, and for folders what BasicSR and Real-ESRGAN call meta-info.
+def write_listings(
+    target: Store, published: LedgerIndex, index_keys: Iterable[str], stale_key: str
+) -> None:
+    """Write which pairs are stale, and for folders what BasicSR and Real-ESRGAN call meta-info.
 
     Args:
         target: The dataset.
         published: Newest line of every source.
         index_keys: Of all parts of the index.
+        stale_key: Key of the list of stale pairs.
 
     Raises:
         StorageError: If the store refuses.
     """
-    target.put_stream(keys.STALE_KEY, _stale(target, published, index_keys))
+    target.put_stream(stale_key, _stale(target, published, index_keys))
     if any(line.shape and _is_in_folders(line) for line in published.lines()):
         target.put_stream(keys.META_INFO_KEY, _meta_info(published))
         target.put_stream(keys.META_INFO_PAIRS_KEY, _meta_info_pairs(published))
+
+
+def place_of(line: LedgerLine) -> str:
+    """What tells a source's pairs from all others: their shard, "" in folders, and identity."""
+    key = line.outputs[0].key if line.outputs else ""
+    return f"{key if key.startswith(keys.SHARDS_PREFIX) else ''} {line.identity}"
 
 
 def pairs_of(line: LedgerLine) -> Iterator[list[str]]:
@@ -55,11 +64,13 @@ def _stale(target: Store, published: LedgerIndex, index_keys: Iterable[str]) -> 
                 yield _stale_line(line.replaces, line.key, "replaced")
     for line in published.lines():
         if line.status == "vanished" and line.pairs:
-            yield _stale_line(line.identity, line.key, "vanished")
+            yield _stale_line(place_of(line), line.key, "vanished")
 
 
-def _stale_line(identity: str, key: str, why: str) -> bytes:
-    return json.dumps({"id": identity, "key": key, "why": why}).encode() + b"\n"
+def _stale_line(place: str, key: str, why: str) -> bytes:
+    shard, _, identity = place.rpartition(" ")
+    given = {"shard": shard, "id": identity, "key": key, "why": why}
+    return json.dumps(given).encode() + b"\n"
 
 
 def _meta_info(published: LedgerIndex) -> Iterator[bytes]:

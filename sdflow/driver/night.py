@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from sdflow.driver.card import write_card
-from sdflow.driver.listings import write_listings
-from sdflow.driver.packing import remove_others, write_shards
+from sdflow.driver.listings import place_of, write_listings
+from sdflow.driver.packing import LostPieceError, remove_others, write_shards
 from sdflow.driver.published import index_keys, read_dataset, read_index
+from sdflow.driver.sources import SourceWatch
 from sdflow.storage import keys
 from sdflow.telemetry import utc_now
 from sdflow.work.dataset import (
@@ -20,6 +22,7 @@ from sdflow.work.dataset import (
     DatasetRecord,
     NightRecord,
     encode_dataset,
+    grown,
     plan_packs,
 )
 from sdflow.work.index import scratch_index
@@ -27,16 +30,21 @@ from sdflow.work.ledger import decode_lines, encode_line, encode_part
 from sdflow.work.pairs import pair_by_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import IO
 
-    from sdflow.storage.store import ObjectInfo, Store
+    from sdflow.storage.store import Store
     from sdflow.work.index import LedgerIndex
     from sdflow.work.ledger import LedgerLine
     from sdflow.work.parameters import PixelParameters
 
-_LINES = 10_000  # of a part of the index
+_PART_BYTES = 16_000_000  # of the index, before it is compressed
 _SHOWN = 4  # photos on the card
+_log = structlog.get_logger()
+
+
+class StoppedError(Exception):
+    """Raised by a run's ``check``: the run is to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Run:
 
     Attributes:
         parameters: What its pairs depend on.
+        check: Raises if the job is no longer this driver's, or is to end: asked before every write.
+        forget: Takes a ledger line of a source that must be drawn again.
         source: Address of its sources.
         shard_bytes: Size from which on a shard is full.
         failed: Dead letters.
@@ -56,6 +66,8 @@ class Run:
     """
 
     parameters: PixelParameters
+    check: Callable[[], None]
+    forget: Callable[[LedgerLine], None]
     source: str
     shard_bytes: int
     failed: int
@@ -82,12 +94,16 @@ class _Changes:
 class Night:
     """The dataset in a destination, and what one run of a job changes of it.
 
+    Attributes:
+        sources: Watches them.
+
     Args:
         target: The destination.
         published: What earlier nights have made, by source.
         record: ``dataset.json``; None before the first night.
-        moved: Empty file, for sources that have vanished or come back.
+        sources: Becomes the attribute.
         added: Empty file, for what this night adds to the index.
+        replaced: Empty file, for keys of files that nothing needs after this night.
     """
 
     def __init__(
@@ -95,37 +111,24 @@ class Night:
         target: Store,
         published: LedgerIndex,
         record: DatasetRecord | None,
-        moved: IO[bytes],
+        sources: SourceWatch,
         added: IO[bytes],
+        replaced: IO[bytes],
     ) -> None:
+        self.sources = sources
         self._target = target
         self._published = published
         self._record = record
-        self._moved = moved
         self._added = added
+        self._replaced = replaced
         self._number = record.nights[-1].night + 1 if record else 1
         self._shown: list[LedgerLine] = []
-
-    def watched(self, listing: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
-        """Pass a listing on, noting which sources of the dataset are gone, and which are back.
-
-        Args:
-            listing: All of SRC, in the order of UTF-8 bytes. What is noted holds once it has been
-                gone through to its end.
-        """
-        _empty(self._moved)
-        objects = ((info.key, info) for info in listing)
-        known = ((line.key, line) for line in self._published.lines())
-        for key, info, line in pair_by_key(objects, known):
-            if line is not None and (status := _moved_to(line, info)):
-                self._moved.write(json.dumps([key, status]).encode() + b"\n")
-            if info is not None:
-                yield info
 
     def publish(self, ledger: LedgerIndex, run: Run, *, knows_all: bool) -> NightRecord | None:
         """Make what was drawn part of the dataset; ``dataset.json`` is written last.
 
-        Killed at any point and run again, it ends in the same objects.
+        Killed at any point and run again, it ends in the same objects. A source whose pairs are
+        lost before they are in a shard is left out, to be drawn again the next night.
 
         Args:
             ledger: Newest line of every source.
@@ -138,29 +141,46 @@ class Night:
         Raises:
             StorageError: If the store refuses.
         """
+        while True:
+            try:
+                return self._publish(ledger, run, knows_all=knows_all)
+            except LostPieceError as error:
+                _log.warning(
+                    "drawn pairs are lost; the next night draws them again", key=error.item
+                )
+                line = replace(error.line, status="missing", time=utc_now(), outputs=())
+                run.forget(line)
+                ledger.add([line])
+
+    def _publish(self, ledger: LedgerIndex, run: Run, *, knows_all: bool) -> NightRecord | None:
         changes = _Changes()
         shards: list[dict[str, Any]] = []
         _empty(self._added)
+        _empty(self._replaced)
         plans = plan_packs(
             self._with_pieces(self._fresh(ledger, changes)),
             night=self._number,
             target_bytes=run.shard_bytes,
         )
-        for plan in write_shards(self._target, plans):
+        for plan in write_shards(self._target, plans, run.check):
             shards.append({"key": plan.key, "bytes": plan.size_bytes, "pairs": plan.num_pairs})
             for line in plan.published():
                 self._keep(line)
+        run.check()
         remove_others(self._target, self._number, {str(one["key"]) for one in shards})
-        if knows_all:
-            for line in self._moves(ledger, changes):
-                self._keep(line)
+        for line in self.sources.moves(ledger) if knows_all else ():
+            changes.vanished += line.status == "vanished"
+            changes.returned += line.status == "done"
+            self._keep(line)
         if not self._added.tell():
             return None
-        self._write_index(changes)
+        self._write_index(changes, run.check)
         record = self._new_record(run, changes, shards)
-        write_listings(self._target, self._published, index_keys(record))
+        write_listings(self._target, self._published, index_keys(record), record.stale)
         write_card(self._target, record, self._shown[-_SHOWN:])
+        run.check()
         self._target.put(keys.DATASET_KEY, encode_dataset(record))
+        self._remove_replaced()
         return record.nights[-1]
 
     def _fresh(self, ledger: LedgerIndex, changes: _Changes) -> Iterator[LedgerLine]:
@@ -177,21 +197,25 @@ class Night:
             changes.bytes += sum(output.size_bytes for output in line.outputs)
             changes.new += before is None
             changes.changed += before is not None
-            is_other = before is not None and before.identity != line.identity
-            yield replace(line, replaces=before.identity) if before and is_other else line
+            yield line if before is None else self._replacing(line, before)
 
-    def _moves(self, ledger: LedgerIndex, changes: _Changes) -> Iterator[LedgerLine]:
-        """Sources that are gone or back, but for those that were drawn anew meanwhile."""
-        self._moved.seek(0)
-        for text in self._moved:
-            key, status = json.loads(text)
-            before, now = self._published.find(key), ledger.find(key)
-            is_newer = now and before and (now.status, now.time != before.time) == ("done", True)
-            if before is None or is_newer:
-                continue
-            changes.vanished += status == "vanished"
-            changes.returned += status == "done"
-            yield replace(before, status=status, replaces="")
+    def _replacing(self, line: LedgerLine, before: LedgerLine) -> LedgerLine:
+        """A line that says which earlier pairs it makes stale."""
+        if not before.pairs:
+            return line
+        if not before.outputs[0].key.startswith(keys.SHARDS_PREFIX):
+            kept = {output.key for output in line.outputs}
+            gone = (output.key for output in before.outputs if output.key not in kept)
+            self._replaced.writelines(json.dumps(key).encode() + b"\n" for key in gone)
+            return line
+        return replace(line, replaces=place_of(before))
+
+    def _remove_replaced(self) -> None:
+        """In folders nothing stays of replaced versions: loaders take whatever there is."""
+        self._replaced.seek(0)
+        self._target.delete_many(map(json.loads, self._replaced))
+        if self._record is not None:
+            self._target.delete(self._record.stale)
 
     def _with_pieces(self, lines: Iterable[LedgerLine]) -> Iterator[LedgerLine]:
         """Sources with pairs that are to be packed; the others need no shard."""
@@ -204,10 +228,11 @@ class Night:
     def _keep(self, line: LedgerLine) -> None:
         self._added.write(encode_line(line))
 
-    def _write_index(self, changes: _Changes) -> None:
+    def _write_index(self, changes: _Changes, check: Callable[[], None]) -> None:
         """Put this night's lines into the store, and among those of the nights before."""
         self._added.seek(0)
-        while lines := b"".join(islice(self._added, _LINES)):
+        while lines := b"".join(self._added.readlines(_PART_BYTES)):
+            check()
             key = keys.index_key(self._number, changes.index_parts)
             self._target.put(key, encode_part(lines))
             self._published.add(decode_lines(lines, source=key))
@@ -219,7 +244,6 @@ class Night:
         census = Census()
         for line in self._published.lines():
             census.add(line)
-        before = self._record
         given = run.parameters
         night = NightRecord(
             night=self._number,
@@ -242,32 +266,16 @@ class Night:
             gpu_hours=round(run.gpu_hours, 4),
             worker_seconds=run.worker_seconds,
         )
-        nights = (*(before.nights if before else ()), night)
-        known = (shard for one in nights for shard in one.shards)
-        return DatasetRecord(
-            layout=given.pairs.layout if given.pairs else "",
-            source=run.source,
-            parameters=asdict(given),
-            counts={
-                "sources": census.sources,
-                "without_pairs": census.without_pairs,
-                "vanished": census.vanished,
-                "pairs": census.pairs,
-                "samples": sum(one.samples for one in nights),
-            },
-            bytes=sum(one.bytes for one in nights),
-            shards=tuple(
-                {**one, "stale": one["pairs"] - in_use}
-                for one in known
-                if (in_use := census.shards[one["key"]])
-            ),
-            nights=nights,
-        )
+        return grown(self._record, night, census, parameters=given, source=run.source)
 
 
 @contextmanager
-def open_night(target: Store) -> Iterator[Night]:
+def open_night(target: Store, *, may_shrink: bool = False) -> Iterator[Night]:
     """The dataset in a destination, read for the length of a block.
+
+    Args:
+        target: The destination.
+        may_shrink: Whether most of its sources may have vanished.
 
     Raises:
         StorageError: If it cannot be read, or is damaged.
@@ -277,18 +285,12 @@ def open_night(target: Store) -> Iterator[Night]:
         scratch_index(knows_outputs=False) as published,
         tempfile.TemporaryFile() as moved,
         tempfile.TemporaryFile() as added,
+        tempfile.TemporaryFile() as replaced,
     ):
         for lines in read_index(target, record):
             published.add(lines)
-        yield Night(target, published, record, moved, added)
-
-
-def _moved_to(line: LedgerLine, info: ObjectInfo | None) -> str:
-    """What a source's pairs are now, if they were something else; "" if not."""
-    if info is None:
-        return "vanished" if line.status == "done" else ""
-    is_back = line.status == "vanished" and line.etag == info.etag
-    return "done" if is_back else ""
+        sources = SourceWatch(published, moved, may_shrink=may_shrink)
+        yield Night(target, published, record, sources, added, replaced)
 
 
 def _empty(file: IO[bytes]) -> None:

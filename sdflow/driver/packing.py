@@ -14,11 +14,11 @@ from sdflow.storage import keys
 from sdflow.work.dataset import TAR_END
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sdflow.storage.store import Store
     from sdflow.work.dataset import ShardPlan
-    from sdflow.work.ledger import Output
+    from sdflow.work.ledger import LedgerLine
 
 _SHARDS_AT_ONCE = 2  # each holds as much as an upload in parts does
 _READS_AHEAD = 8
@@ -26,23 +26,35 @@ _READ_BYTES = 4_000_000  # of a piece at a time
 _log = structlog.get_logger()
 
 
-def write_shards(target: Store, plans: Iterable[ShardPlan]) -> Iterator[ShardPlan]:
+class LostPieceError(StorageError):
+    """Pairs that were drawn and not yet packed are gone, or have changed."""
+
+    def __init__(self, line: LedgerLine) -> None:
+        super().__init__(f"{line.outputs[0].key}, the pairs of {line.key}, is lost", item=line.key)
+        self.line = line
+
+
+def write_shards(
+    target: Store, plans: Iterable[ShardPlan], check: Callable[[], None]
+) -> Iterator[ShardPlan]:
     """Write shards, several at once; one that is there already is left as it is.
 
     Args:
         target: Where pieces are and shards go.
         plans: Of the shards.
+        check: Called before each; may raise to end it.
 
     Yields:
         Every plan, in order, once its shard is durable.
 
     Raises:
-        StorageError: If a piece is gone, or the store refuses.
+        LostPieceError: If a piece is gone, or is another one.
+        StorageError: If the store refuses.
     """
     remaining = iter(plans)
     with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard") as pool:
         while batch := list(islice(remaining, _SHARDS_AT_ONCE)):
-            yield from pool.map(partial(_write, target), batch)
+            yield from pool.map(partial(_write, target, check), batch)
 
 
 def remove_others(target: Store, night: int, wanted: set[str]) -> None:
@@ -51,7 +63,8 @@ def remove_others(target: Store, night: int, wanted: set[str]) -> None:
     target.delete_many(key for key in found if key not in wanted)
 
 
-def _write(target: Store, plan: ShardPlan) -> ShardPlan:
+def _write(target: Store, check: Callable[[], None], plan: ShardPlan) -> ShardPlan:
+    check()
     if not _is_there(target, plan):
         target.put_stream(plan.key, _content(target, plan))
         _log.info("shard", key=plan.key, sources=len(plan.lines), bytes=plan.size_bytes)
@@ -68,7 +81,7 @@ def _is_there(target: Store, plan: ShardPlan) -> bool:
 def _content(target: Store, plan: ShardPlan) -> Iterator[bytes]:
     """The pieces, read a little ahead, and the end of a tar."""
     ranges = (
-        (line.outputs[0], start)
+        (line, start)
         for line in plan.lines
         for start in range(0, line.outputs[0].size_bytes, _READ_BYTES)
     )
@@ -78,21 +91,14 @@ def _content(target: Store, plan: ShardPlan) -> Iterator[bytes]:
     yield TAR_END
 
 
-def _read(target: Store, place: tuple[Output, int]) -> bytes:
-    piece, start = place
+def _read(target: Store, place: tuple[LedgerLine, int]) -> bytes:
+    line, start = place
+    piece = line.outputs[0]
     stop = min(start + _READ_BYTES, piece.size_bytes)
     try:
         data = target.get(piece.key, start=start, stop=stop, if_match=piece.etag)
     except (NotFoundError, PreconditionError) as error:
-        raise _lost(piece) from error
+        raise LostPieceError(line) from error
     if len(data) != stop - start:
-        raise _lost(piece)
+        raise LostPieceError(line)
     return data
-
-
-def _lost(piece: Output) -> StorageError:
-    return StorageError(
-        f"{piece.key}, pairs that were drawn and not yet packed, is gone or changed: "
-        "'sdflow verify DST --repair' lets the next night draw them again",
-        item=piece.key,
-    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLUSH_S = 10.0
 _MAX_LINES = 10_000  # of a part; more are not gathered before they go out
+_MAX_BYTES = 16_000_000  # of a part, but for a last line: those of pairs in folders are long
 _log = structlog.get_logger()
 
 
@@ -76,6 +77,11 @@ class Recorder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
+    def run_id(self) -> str:
+        """Beginning of the parts' names."""
+        return self._run_id
+
+    @property
     def num_waiting(self) -> int:
         """Lines that are not durable yet."""
         return len(self._lines) + len(self._writing)
@@ -117,13 +123,20 @@ class Recorder:
 
     def _begin(self) -> None:
         if not self._writing:
-            count = min(len(self._lines), _MAX_LINES)
-            self._writing = [self._lines.popleft() for _ in range(count)]
+            self._writing = self._next_part()
             self._number += 1
             if not self._lines:
                 self._obsolete = [self._prefixes.popleft() for _ in range(len(self._prefixes))]
         key = keys.ledger_key(f"{self._run_id}-{self._number:06d}")
         self._future = self._thread.submit(self._write, key)
+
+    def _next_part(self) -> list[bytes]:
+        part: list[bytes] = []
+        left = _MAX_BYTES
+        while self._lines and len(part) < _MAX_LINES and left > 0:
+            part.append(self._lines.popleft())
+            left -= len(part[-1])
+        return part
 
     def _write(self, key: str) -> None:
         self._target.put(key, encode_part(b"".join(self._writing)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from threading import Event as Flag
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,10 +19,11 @@ from sdflow.driver.job import open_job
 from sdflow.driver.leases import MAX_SHARD_IMAGES
 from sdflow.driver.manifest import Manifest
 from sdflow.driver.night import Run as NightRun
-from sdflow.driver.night import open_night
+from sdflow.driver.night import StoppedError, open_night
 from sdflow.driver.places import job_places, patient_store
 from sdflow.driver.recorder import Recorder, new_run_id, remove_below
 from sdflow.driver.retry import RetrySurvey, bury_all_dead, dead_sources
+from sdflow.driver.signals import signals_set, take_signals
 from sdflow.driver.state import Scheduler
 from sdflow.driver.survey import Survey
 from sdflow.driver.tally import Pass, Tally
@@ -41,13 +41,14 @@ from sdflow.worker.worker import WorkerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
+    from contextlib import AbstractContextManager
 
     from sdflow.config import JobSettings
     from sdflow.driver.night import Night
     from sdflow.driver.summary import Summary
     from sdflow.driver.tenure import Tenure
     from sdflow.storage.store import Store
+    from sdflow.work.dataset import NightRecord
     from sdflow.work.index import LedgerIndex
     from sdflow.work.parameters import JobTask, PixelParameters, Task
     from sdflow.work.shard import Shard, WorkItem
@@ -81,7 +82,7 @@ def run_job(task: JobTask, settings: JobSettings, *, failed_only: bool = False) 
     if weights.name == BICUBIC:
         _log.warning("weights are 'bicubic': plain interpolation, not the SDFlow network")
     stop = Flag()
-    with _signals_set(stop), hold_job(target, join=settings.join) as tenure:
+    with signals_set(stop), hold_job(target, join=settings.join) as tenure:
         parameters = open_job(
             task, settings, weights, source=source, target=target, failed_only=failed_only
         )
@@ -95,7 +96,7 @@ def run_job(task: JobTask, settings: JobSettings, *, failed_only: bool = False) 
         with (
             scratch_index(knows_outputs=settings.format != "keep") as index,
             Recorder(target, run_id=run_id) as recorder,
-            open_night(target) if parameters.pairs else nullcontext() as night,
+            _night(target, settings) as night,
         ):
             estimate = PixelEstimate()
             tally = Tally(recorder, index, parameters, estimate)
@@ -122,10 +123,10 @@ def run_job(task: JobTask, settings: JobSettings, *, failed_only: bool = False) 
 
             try:
                 listed = run.go(spec, weights.data, recorder, stop)
+                added = None
                 if night is not None and tenure.is_owner and not stop.is_set():
-                    summary = run.publish(listed, numbers(), run_id)
-                else:
-                    summary = numbers()
+                    added = run.publish(listed, numbers(), recorder, stop)
+                summary = replace(numbers(), night=asdict(added) if added else None)
             except (ClusterError, StorageError):
                 if tenure.is_owner and tally.has_begun:
                     with suppress(StorageError):
@@ -178,7 +179,7 @@ class _Run:
     def _listing(self, stop: Flag) -> Pass:
         listing = list_in_parallel(self.source, threads=self.settings.list_threads)
         intake = Intake(
-            listing if self.night is None else self.night.watched(listing),
+            listing if self.night is None else self.night.sources.watched(listing),
             include=self.settings.include,
             exclude=self.settings.exclude,
             since_s=self.settings.since_s,
@@ -217,41 +218,54 @@ class _Run:
 
     def _affordable(self, items: Iterator[WorkItem]) -> Iterator[WorkItem]:
         """What this run begins with; the rest is left for the next one, and counted."""
-        begun = 0
         for item in items:
             hours = self.tally.gpu_hours(self.settings.gpus_per_worker)
-            if self.settings.is_enough(begun, hours):
+            if self.settings.is_enough(self.tally.begun, hours):
                 self.tally.deferred += 1
                 continue
-            begun += 1
+            self.tally.begun += 1
             yield item
 
-    def publish(self, listed: Pass, summary: Summary, run_id: str) -> Summary:
-        """Make the pairs that were drawn part of the dataset; returns the summary that says so."""
+    def publish(
+        self, listed: Pass, summary: Summary, recorder: Recorder, stop: Flag
+    ) -> NightRecord | None:
+        """Make the pairs that were drawn part of the dataset; None where there is nothing new."""
         given, night = self.settings, self.night
         if night is None or not isinstance(given, DegradeSettings):
             raise TypeError("there are no pairs to publish")
-        read_ledger(self.target, self.index, run_id=run_id)
-        self.tenure.check()
-        added = night.publish(
-            self.index,
-            NightRun(
-                parameters=self.parameters,
-                source=self.source.url,
-                shard_bytes=given.shard_mb * 1_000_000,
-                failed=summary.failed,
-                done=summary.done,
-                seconds=summary.seconds,
-                mp_per_s=summary.mp_per_s,
-                gpu_hours=self.tally.gpu_hours(given.gpus_per_worker),
-                worker_seconds=summary.worker_seconds,
-            ),
-            knows_all=listed.intake.is_whole and not self.failed_only,
+        read_ledger(self.target, self.index, run_id=recorder.run_id)
+
+        def check() -> None:
+            self.tenure.check()
+            if stop.is_set():
+                raise StoppedError
+
+        run = NightRun(
+            parameters=self.parameters,
+            check=check,
+            forget=recorder.add,
+            source=self.source.url,
+            shard_bytes=given.shard_mb * 1_000_000,
+            failed=summary.failed,
+            done=summary.done,
+            seconds=summary.seconds,
+            mp_per_s=summary.mp_per_s,
+            gpu_hours=self.tally.gpu_hours(given.gpus_per_worker),
+            worker_seconds=summary.worker_seconds,
         )
+        try:
+            added = night.publish(
+                self.index, run, knows_all=listed.intake.is_whole and not self.failed_only
+            )
+        except StoppedError:
+            self.tally.is_unpublished = True
+            return None
+        finally:
+            recorder.finish()
         if self.tenure.is_alone:
             with suppress(StorageError):  # 'verify --clean' does it otherwise
                 remove_below(self.target, keys.PIECES_PREFIX)
-        return summary if added is None else replace(summary, night=asdict(added))
+        return added
 
     def _drive(
         self,
@@ -264,37 +278,23 @@ class _Run:
         from sdflow.driver.loop import Driver, worker_pool  # Ray takes a second to load
 
         with worker_pool(spec, weights, self.settings) as pool:
-            _take_signals(stop)  # Ray takes them when it starts
+            take_signals(stop)  # Ray takes them when it starts
             try:
                 Driver(pool, self.tally, scheduler).run(shards, stop, self.tenure.check)
             finally:
                 self.tally.devices |= pool.devices
                 self.tally.peak_rss_worker = max(self.tally.peak_rss_worker, pool.peak_rss_bytes)
-        _take_signals(stop)  # and puts back what it found
+        take_signals(stop)  # and puts back what it found
 
 
 def _write_summary(target: Store, summary: Summary) -> None:
     target.put(keys.SUMMARY_KEY, summary.to_json().encode() + b"\n")
 
 
-@contextmanager
-def _signals_set(flag: Flag) -> Iterator[None]:
-    """Signals set a flag for the length of a block."""
-    before = _take_signals(flag)
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-
-def _take_signals(flag: Flag) -> dict[signal.Signals, Any]:
-    """The first SIGTERM or SIGINT sets the flag, the second one interrupts; returns what was."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    return {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
+def _night(
+    target: Store, settings: JobSettings
+) -> AbstractContextManager[Night] | nullcontext[None]:
+    """The dataset of a job that makes one."""
+    if not isinstance(settings, DegradeSettings):
+        return nullcontext()
+    return open_night(target, may_shrink=settings.accept_vanished)

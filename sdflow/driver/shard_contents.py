@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sdflow.driver.pair_contents import Fault, File, decode_said, faults_of, look_at, names_of
 from sdflow.storage.ranged import RangedObject
 from sdflow.work.dataset import TAR_END
-from sdflow.worker.pairs import sample_key
+from sdflow.work.names import pair_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class ShardContents:
 
     def incomplete(self, line: LedgerLine) -> Fault:
         """Why not all pairs of a source were found."""
-        own = sample_key(line.key, line.identity)
+        own = pair_name(line.key, line.identity)
         for name in self.nameless:
             if name.startswith(own):
                 return Fault("changed", f"{name}.json is missing or damaged")

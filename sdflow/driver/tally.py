@@ -54,7 +54,9 @@ class Tally:
 
     Attributes:
         retries: Images that were tried again.
+        begun: Images that this run has begun with.
         deferred: Images left for the next run.
+        is_unpublished: Whether a stop came before what was drawn was part of the dataset.
         worker_s: Seconds that workers were there, added up over workers.
         peak_rss_worker: Largest memory of any worker's process, in bytes.
         devices: Kinds of device that worked.
@@ -77,7 +79,9 @@ class Tally:
         self._done_before = 0
         self._denied = 0
         self.retries = 0
+        self.begun = 0
         self.deferred = 0
+        self.is_unpublished = False
         self.worker_s = 0.0
         self.peak_rss_worker = 0
         self.devices: set[str] = set()
@@ -212,7 +216,7 @@ class Tally:
             else exit_status(
                 listed=survey.listed,
                 failed=failed,
-                stopped=left > 0 or (stopped and not intake.is_whole),
+                stopped=left > 0 or self.is_unpublished or (stopped and not intake.is_whole),
                 max_failure_rate=max_failure_rate,
             ),
         )

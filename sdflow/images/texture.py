@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from sdflow.images.formats import Pixels
 
 _LEVELS = {1: 1.0, 2: 257.0}  # by bytes of a value: of one 8-bit level
+_SIGNED = {1: np.int16, 2: np.int32}
+_ROWS = 64  # at a time: differences of a whole photo would take several times its memory
 
 
 def texture(pixels: Pixels) -> float:
@@ -21,9 +23,13 @@ def texture(pixels: Pixels) -> float:
     Args:
         pixels: (H, W, C) uint8 or uint16; alpha, the second or fourth channel, is not looked at.
     """
-    colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3].astype(np.int32)
-    total = count = 0
-    for axis in (0, 1):
-        steps = np.abs(np.diff(colours, axis=axis))
-        total, count = total + int(steps.sum(dtype=np.int64)), count + steps.size
-    return total / max(1, count) / _LEVELS[pixels.dtype.itemsize]
+    height, width, bands = (int(side) for side in pixels.shape)
+    num_colours = 1 if bands < 3 else 3
+    total = 0
+    for top in range(0, height, _ROWS):
+        band = pixels[top : top + _ROWS + 1, :, :num_colours].astype(_SIGNED[pixels.itemsize])
+        own = band[:_ROWS]  # the row after belongs to the next band
+        for steps in (np.diff(own, axis=1), np.diff(band, axis=0)):
+            total += int(np.abs(steps).sum(dtype=np.int64))
+    count = num_colours * (height * (width - 1) + (height - 1) * width)
+    return float(total) / max(1, count) / _LEVELS[pixels.itemsize]

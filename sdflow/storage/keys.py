@@ -24,7 +24,6 @@ PIECES_PREFIX = f"{JOB_PREFIX}pieces/"
 HR_PREFIX, LR_PREFIX, PAIRS_PREFIX = "HR/", "LRx4/", "meta/"
 SHARDS_PREFIX, INDEX_PREFIX = "shards/", "index/"
 DATASET_KEY, CARD_KEY, SAMPLES_KEY = "dataset.json", "README.md", "samples.png"
-STALE_KEY = "stale.jsonl"
 META_INFO_KEY, META_INFO_PAIRS_KEY = "meta_info.txt", "meta_info_pairs.txt"
 
 _OWNER = re.compile(rf"{LEASE_PREFIX}owner-([0-9]{{8}})\.json")
@@ -83,6 +82,28 @@ def scratch_prefix(image: str) -> str:
     if not image or "/" in image:
         raise ValueError(f"{image!r} is not a name for an image's parts")
     return f"{SCRATCH_PREFIX}{image}/"
+
+
+def hr_key(name: str) -> str:
+    """Key of the HR image of a pair, in folders."""
+    return f"{HR_PREFIX}{name}.png"
+
+
+def lr_key(name: str, sample: int | None) -> str:
+    """Key of an LR image of a pair, in folders; None where there is one sample alone."""
+    return f"{LR_PREFIX}{name}{_tail('.png', sample)}"
+
+
+def pairs_key(name: str) -> str:
+    """Key of what is said of a source's pairs, in folders."""
+    return f"{PAIRS_PREFIX}{name}.json"
+
+
+def stale_key(night: int) -> str:
+    """Key of the list of pairs that are not to be used any more, as of a night."""
+    if not 0 < night < 1_000_000:
+        raise ValueError(f"night {night} is not in [1, 1000000)")
+    return f"stale-{night:06d}.jsonl"
 
 
 def piece_key(identity: str) -> str:

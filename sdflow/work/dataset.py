@@ -15,6 +15,8 @@ from sdflow.work.ledger import LedgerLine, Output
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from sdflow.work.parameters import PixelParameters
+
 FORMAT = 1
 """Version of ``dataset.json``, of the index and of what is said of each pair."""
 
@@ -172,6 +174,7 @@ class DatasetRecord:
         counts: Sources, pairs, samples and more; see ``Census``.
         bytes: Of all that was added.
         shards: Key, bytes, pairs and of those stale ones of every shard with pairs in use.
+        stale: Key of the list of pairs that are there and not to be used any more.
         nights: Their records, the oldest first.
         format: Version.
         scale: HR pixels per LR pixel along an axis.
@@ -183,9 +186,51 @@ class DatasetRecord:
     counts: dict[str, int]
     bytes: int
     shards: tuple[dict[str, Any], ...]
+    stale: str
     nights: tuple[NightRecord, ...]
     format: int = FORMAT
     scale: int = 4
+
+
+def grown(
+    before: DatasetRecord | None,
+    night: NightRecord,
+    census: Census,
+    *,
+    parameters: PixelParameters,
+    source: str,
+) -> DatasetRecord:
+    """A dataset after one more night.
+
+    Args:
+        before: What it was; None before the first night.
+        night: What that added.
+        census: Of all sources, as they are now.
+        parameters: What the newest pairs depend on.
+        source: Address of the HR images.
+    """
+    nights = (*(before.nights if before else ()), night)
+    return DatasetRecord(
+        layout=parameters.pairs.layout if parameters.pairs else "",
+        source=source,
+        parameters=asdict(parameters),
+        counts={
+            "sources": census.sources,
+            "without_pairs": census.without_pairs,
+            "vanished": census.vanished,
+            "pairs": census.pairs,
+            "samples": sum(one.samples for one in nights),
+        },
+        bytes=sum(one.bytes for one in nights),
+        shards=tuple(
+            {**shard, "stale": shard["pairs"] - in_use}
+            for one in nights
+            for shard in one.shards
+            if (in_use := census.shards[shard["key"]])
+        ),
+        stale=keys.stale_key(night.night),
+        nights=nights,
+    )
 
 
 def encode_dataset(record: DatasetRecord) -> bytes:

@@ -67,7 +67,7 @@ class LedgerLine:
         pairs: How many were cut from it, for a job that makes pairs.
         shape: Height, width and channels of each of their HR images, ``512,512,3``.
         identity: What the names of these pairs have in common, ``id`` in what is said of each.
-        replaces: Identity of the pairs of an earlier version, in a dataset's index.
+        replaces: Shard (and a space, and) identity of earlier pairs, in a dataset's index.
     """
 
     key: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from sdflow.images.formats import ImageFormat, format_of_key
@@ -11,6 +12,8 @@ from sdflow.work.shard import WorkItem
 
 if TYPE_CHECKING:
     from sdflow.work.parameters import PixelParameters
+
+_READABLE = 50  # characters of a source's name that its pairs carry; files have 255 bytes
 
 
 def result_format(source: ImageFormat, wanted: str) -> ImageFormat:
@@ -37,20 +40,25 @@ def result_key(item: WorkItem, *, wanted: str, sample: int | None) -> str:
     return keys.output_key(item.key, extension=extension, sample=sample)
 
 
-def pair_base(item: WorkItem) -> str:
-    """What the names of an image's pairs begin with in folders: its own name, no extension."""
-    return result_key(item, wanted="png", sample=None).removesuffix(".png")
+def pair_name(key: str, identity: str) -> str:
+    """What a source's pairs are called, in any layout: readable, and nobody else's.
+
+    Loaders cut names at dots, spaces, commas and slashes, so there is none.
+
+    Args:
+        key: Of the source.
+        identity: Of its pairs; another version of the source has another one.
+    """
+    folder, slash, name = key.rpartition("/")
+    stem, dot, _ = name.rpartition(".")
+    readable = re.sub(r"[^\w-]+", "_", f"{folder}{slash}{stem if dot else name}")
+    return f"{readable[-_READABLE:]}-{identity[:12]}"
 
 
 def claimed_key(item: WorkItem, parameters: PixelParameters) -> str | None:
     """The key that no other source's results may have; None where names cannot clash."""
-    pairs = parameters.pairs
-    if pairs is not None:
-        return (
-            None if pairs.layout == "webdataset" else f"{keys.PAIRS_PREFIX}{pair_base(item)}.json"
-        )
-    if parameters.format == "keep":
-        return None  # results are called like their sources
+    if parameters.format == "keep" or parameters.pairs is not None:
+        return None  # results are called like their sources; pairs have a name of their own
     sample = 0 if parameters.samples > 1 else None
     return result_key(item, wanted=parameters.format, sample=sample)
 

@@ -24,6 +24,7 @@ class PairParameters:
             ``PixelParameters.tau`` is the lower one.
         crop: Side of the square HR images that are cut out; None for whole images.
         stride: HR pixels from one to the next.
+        depth: ``keep``, or 8 to round deeper images to 8 bits.
         min_texture: Least mean gradient of an HR image in 8-bit levels; flatter ones are left out.
     """
 
@@ -32,6 +33,7 @@ class PairParameters:
     crop: int | None
     stride: int | None
     min_texture: float
+    depth: Literal["keep", 8] = "keep"
 
 
 @dataclass(frozen=True, slots=True)

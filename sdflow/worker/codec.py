@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from sdflow import __version__
-from sdflow.errors import DecodeError
 from sdflow.geometry import Size
 from sdflow.images import codec
 from sdflow.images.bands import Bands, bands_of
@@ -20,6 +19,7 @@ from sdflow.images.metadata import finished, fitted
 from sdflow.images.provenance import Provenance
 from sdflow.images.rescale import rescale_bands
 from sdflow.work.names import result_format
+from sdflow.worker.cuts import plan_cuts
 from sdflow.worker.fetched import Fetched
 from sdflow.worker.photo import SCALE
 
@@ -106,11 +106,16 @@ class JobCodec:
         if self.parameters.pairs is None:
             return Fetched(image.pixels, image.format, image.metadata, note)
         height, width = (side // SCALE * SCALE for side in image.pixels.shape[:2])
-        if not height or not width:
-            raise DecodeError(f"{key} is smaller than {SCALE} pixels", item=key, code="too_small")
-        digest = hashlib.md5(memoryview(data), usedforsecurity=False).hexdigest()
+        pixels = image.pixels[:height, :width]
+        if self.parameters.pairs.depth == 8:
+            pixels = _narrow(pixels, np.dtype(np.uint8))
         return Fetched(
-            image.pixels[:height, :width], image.format, image.metadata, note, md5=digest
+            pixels,
+            image.format,
+            image.metadata,
+            note,
+            md5=hashlib.md5(memoryview(data), usedforsecurity=False).hexdigest(),
+            cuts=plan_cuts(pixels, self.parameters.pairs),
         )
 
     def open(self, data: ByteSource, *, key: str) -> OpenedImage:
@@ -232,7 +237,7 @@ def _gathered(bands: Bands) -> Pixels:
 
 def _narrow(pixels: Pixels, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
     """16-bit levels at the source's depth, rounded to the nearest."""
-    if dtype == np.uint16:
+    if dtype == pixels.dtype:
         return pixels
     quotient, rest = np.divmod(pixels, np.uint16(_WIDEN))
     return (quotient + (rest > _WIDEN // 2)).astype(np.uint8)

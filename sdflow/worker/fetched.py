@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from sdflow.geometry import Region
     from sdflow.images.formats import ImageFormat, Metadata, Pixels
     from sdflow.worker.photo import Within
 
@@ -29,6 +30,7 @@ class Fetched:
         within: Which window of which image; None for a whole one.
         fetch_s: Seconds that reading and decoding took.
         md5: Of the file, in hexadecimal, where results depend on it; else "".
+        cuts: Number and place of every pair that is to be cut.
     """
 
     pixels: Pixels
@@ -38,6 +40,7 @@ class Fetched:
     within: Within | None = None
     fetch_s: float = 0.0
     md5: str = ""
+    cuts: tuple[tuple[int, Region], ...] = ()
 
     def noise_key(self, key: str) -> str:
         """Whose noise it is: of pairs another version of a source has another one."""

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from sdflow.geometry import Size
-from sdflow.images.texture import texture
 from sdflow.storage import keys
-from sdflow.tiling.crops import plan_crops
 from sdflow.work.ledger import Output
-from sdflow.work.names import pair_base, piece_key
+from sdflow.work.names import pair_name, piece_key
 from sdflow.worker.photo import SCALE
 from sdflow.worker.results import Written
 
@@ -63,28 +60,29 @@ class PairWriter:
         self._given = given
 
     def write(self, item: WorkItem, image: Fetched, samples: Sequence[Sample]) -> Written:
-        """As ``ResultWriter.write``; without a pair where nothing is large or textured enough."""
+        """As ``ResultWriter.write``; an image without cuts needs no samples."""
         given = self._given
-        size = Size(*image.pixels.shape[:2])
-        cuts = list(enumerate(plan_crops(size, crop=given.crop, stride=given.stride)))
+        identity = _identity(item, image, self._codec.parameters.hash)
+        if not image.cuts:
+            sides = image.pixels.shape[:2]
+            is_small = min(sides) < (given.crop or SCALE)
+            why = f"smaller than {given.crop or SCALE} px" if is_small else "not enough texture"
+            return Written((), f"no pair: {why}", identity=identity)
         pairs = [
             Pair(region, "" if given.crop is None else f"_c{number:04d}")
-            for number, region in cuts
-            if texture(image.pixels[region.slices]) >= given.min_texture
+            for number, region in image.cuts
         ]
-        identity = _identity(item, image, self._codec.parameters.hash)
         write = self._folders if given.layout == "folders" else self._tar
         started = perf_counter()
         outputs, encode_s = write(item, image, samples, pairs, identity)
-        upload_s = perf_counter() - started - encode_s
-        note = "" if pairs else "no pair: smaller than --crop"
-        if cuts and not pairs:
-            note = "no pair: flatter than --min-texture"
-        shape = ""
-        if pairs:
-            region = pairs[0].region
-            shape = f"{region.height},{region.width},{image.pixels.shape[2]}"
-        return Written(outputs, note, len(pairs), shape, identity, encode_s, upload_s)
+        return Written(
+            outputs,
+            pairs=len(pairs),
+            shape=f"{pairs[0].region.height},{pairs[0].region.width},{image.pixels.shape[2]}",
+            identity=identity,
+            encode_s=encode_s,
+            upload_s=perf_counter() - started - encode_s,
+        )
 
     def _folders(
         self,
@@ -95,15 +93,15 @@ class PairWriter:
         identity: str,
     ) -> tuple[tuple[Output, ...], float]:
         """The objects, and the seconds that encoding took."""
-        base = pair_base(item)
+        base = pair_name(item.key, identity)
         outputs: list[Output] = []
         encode_s = 0.0
         described = []
         for pair in pairs:
-            names = [f"{keys.HR_PREFIX}{base}{pair.suffix}.png"]
+            names = [keys.hr_key(base + pair.suffix)]
             for sample in samples:
-                number = f".s{sample.number}" if len(samples) > 1 else ""
-                names.append(f"{keys.LR_PREFIX}{base}{pair.suffix}{number}.png")
+                number = sample.number if len(samples) > 1 else None
+                names.append(keys.lr_key(base + pair.suffix, number))
             started = perf_counter()
             images = self._images(image, samples, pair, names[0])
             encode_s += perf_counter() - started
@@ -113,7 +111,7 @@ class PairWriter:
             ]
             described.append(_described(pair, samples, names, images))
         record = {**self._record(item, image, identity), "pairs": described}
-        name, data = f"{keys.PAIRS_PREFIX}{base}.json", json.dumps(record).encode()
+        name, data = keys.pairs_key(base), json.dumps(record).encode()
         outputs.append(Output(name, self._target.put(name, data), len(data)))
         return tuple(outputs), encode_s
 
@@ -126,8 +124,6 @@ class PairWriter:
         identity: str,
     ) -> tuple[tuple[Output, ...], float]:
         """A part of a shard: members one after the other, without what a tar ends with."""
-        if not pairs:
-            return (), 0.0
         size_bytes, encode_s = 0, 0.0
 
         def blocks() -> Iterator[bytes]:
@@ -151,7 +147,7 @@ class PairWriter:
         pair: Pair,
         identity: str,
     ) -> Iterator[tuple[str, bytes]]:
-        base = sample_key(item.key, identity) + pair.suffix
+        base = pair_name(item.key, identity) + pair.suffix
         names = [f"{base}.hr.png", *(f"{base}.lr{sample.number}.png" for sample in samples)]
         images = self._images(image, samples, pair, names[0])
         yield from zip(names, images, strict=True)
@@ -185,13 +181,6 @@ class PairWriter:
             "weights": given.weights,
             "parameters": given.hash,
         }
-
-
-def sample_key(key: str, identity: str) -> str:
-    """What a source's samples are called in shards, where the first dot ends a sample's name."""
-    folder, slash, name = key.rpartition("/")
-    stem, dot, _ = name.rpartition(".")
-    return f"{folder}{slash}{(stem if dot else name).replace('.', '_')}-{identity[:8]}"
 
 
 def _identity(item: WorkItem, image: Fetched, parameters: str) -> str:
@@ -234,5 +223,5 @@ def _member(name: str, data: bytes) -> bytes:
     """A file in a tar: header, content, and zeros up to the next block of 512 bytes."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
-    header = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    header = info.tobuf(tarfile.PAX_FORMAT, "utf-8")
     return header + data + bytes(-len(data) % tarfile.BLOCKSIZE)

@@ -7,8 +7,6 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
-from sdflow.errors import SdflowError
-from sdflow.work.ledger import dead_letter_line
 from sdflow.work.shard import WorkItem
 from sdflow.worker.budget import PixelBudget
 from sdflow.worker.drawing import Drawer, Engine
@@ -16,9 +14,9 @@ from sdflow.worker.fetched import Chore, Fetched, weight_px
 from sdflow.worker.fetcher import Fetcher
 from sdflow.worker.held import HeldShard
 from sdflow.worker.photo import Drawing, Photo
-from sdflow.worker.report import NOTHING, Ending, Retry, Totals
+from sdflow.worker.report import NOTHING, Ending, Totals
 from sdflow.worker.results import Sample, Written
-from sdflow.worker.upload import NotDone, Upload
+from sdflow.worker.upload import NotDone, Upload, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,7 +143,7 @@ class Pipeline:
         try:
             return stage(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  # whatever a library raises for one image
-            return self._failure(item, attempt, error)
+            return failure(item, self._parameters, error, attempt)
 
     def _compute(
         self, taken: list[_Source], held: _Held, emit: _Emit, writes: list[Future[None]]
@@ -154,7 +152,9 @@ class Pipeline:
         drawable: list[tuple[WorkItem, Fetched]] = []
         chores: list[WorkItem] = []
         for item, ready in taken:
-            if isinstance(ready, Fetched):
+            if isinstance(ready, Fetched) and self._writer.wants_all and not ready.cuts:
+                self._end_undrawn(item, ready, held, emit)
+            elif isinstance(ready, Fetched):
                 drawable.append((item, ready))
             elif isinstance(ready, Chore):
                 chores.append(item)
@@ -164,6 +164,13 @@ class Pipeline:
         self._draw_all(drawable, held, emit, writes)
         for item in chores:
             self._do_chore(item, held, emit)
+
+    def _end_undrawn(self, item: WorkItem, image: Fetched, held: _Held, emit: _Emit) -> None:
+        """An image of which nothing will be cut needs no network."""
+        self._decoded_px.release(image.weight_px)
+        upload = self._upload(item, image, held.attempt)
+        upload.add_written(0, self._caught(item, held.attempt, self._write, upload, image, []))
+        emit(Ending(held.lease, item.name, *upload.ending(self._parameters)))
 
     def _draw_all(
         self,
@@ -186,7 +193,13 @@ class Pipeline:
                 for index, error in self._draw(left, samples, uploads, send, writes):
                     item = left[index][0]
                     del uploads[item.name]
-                    emit(Ending(held.lease, item.name, self._failure(item, held.attempt, error)))
+                    emit(
+                        Ending(
+                            held.lease,
+                            item.name,
+                            failure(item, self._parameters, error, held.attempt),
+                        )
+                    )
                 left = [source for source in left if source[0].name in uploads]
         finally:
             left.clear()
@@ -291,12 +304,3 @@ class Pipeline:
             (one,) = samples
             return Written((self._giants.keep(item, one.number, one.pixels, note=upload.note),))
         return self._writer.write(item, image, samples)
-
-    def _failure(self, item: WorkItem, attempt: int, error: Exception) -> NotDone:
-        if not isinstance(error, SdflowError):
-            return Retry(item, "internal", f"{type(error).__name__}: {error}")
-        if error.transient:
-            return Retry(item, error.code, str(error))
-        return dead_letter_line(
-            item, self._parameters, error=error.code, message=str(error), attempts=attempt
-        )

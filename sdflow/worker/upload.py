@@ -5,8 +5,9 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from sdflow.errors import SdflowError
 from sdflow.telemetry import utc_now
-from sdflow.work.ledger import LedgerLine
+from sdflow.work.ledger import LedgerLine, dead_letter_line
 from sdflow.work.shard import ASSEMBLY
 from sdflow.worker.report import PartDone, Retry, Totals
 from sdflow.worker.results import Written
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from sdflow.work.shard import WorkItem
 
 NotDone = LedgerLine | Retry
+
+
+def failure(item: WorkItem, parameters: PixelParameters, error: Exception, attempt: int) -> NotDone:
+    """What becomes of an image that failed: a dead letter, or another try."""
+    if not isinstance(error, SdflowError):
+        return Retry(item, "internal", f"{type(error).__name__}: {error}")
+    if error.transient:
+        return Retry(item, error.code, str(error))
+    return dead_letter_line(
+        item, parameters, error=error.code, message=str(error), attempts=attempt
+    )
 
 
 class Upload:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sdflow.driver.dataset_verification import open_dataset
 from sdflow.driver.history import read_ledger
-from sdflow.driver.night import Run, open_night
+from sdflow.driver.night import open_night
 from sdflow.images.formats import ImageFormat, Metadata
 from sdflow.storage import keys
 from sdflow.storage.memory import MemoryStore
@@ -26,9 +26,11 @@ from sdflow.work.parameters import PairParameters
 from sdflow.work.shard import WorkItem
 from sdflow.worker.bicubic import BicubicEngine
 from sdflow.worker.codec import JobCodec
+from sdflow.worker.cuts import plan_cuts
 from sdflow.worker.fetched import Fetched
 from sdflow.worker.pairs import PairWriter
 from sdflow.worker.results import Sample
+from tests.driver.runs import run_of
 from tests.worker.bench import PARAMETERS
 
 if TYPE_CHECKING:
@@ -63,11 +65,12 @@ class DatasetWorld:
         noise = np.random.default_rng([seed, *name.encode()])
         pixels = noise.integers(0, 256, (32, width, 3), np.uint8)
         md5 = hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest()
-        image = Fetched(pixels, ImageFormat.PNG, Metadata(), md5=md5)
+        assert self.given.pairs is not None
+        cuts = plan_cuts(pixels, self.given.pairs)
+        image = Fetched(pixels, ImageFormat.PNG, Metadata(), md5=md5, cuts=cuts)
         item = WorkItem(name, f"{seed}-{width}", pixels.nbytes)
         small = BicubicEngine().downscale(pixels, key=name)
         codec = JobCodec(self.given, Handling(max_pixels=10_000))
-        assert self.given.pairs is not None
         written = PairWriter(self.target, codec, self.given.pairs).write(
             item, image, [Sample(0, small), Sample(1, 255 - small)]
         )
@@ -90,9 +93,9 @@ class DatasetWorld:
             listing = [
                 WorkItem(line.key, line.etag, 1) for line in ledger.lines() if line.key not in gone
             ]
-            for _ in night.watched(listing):  # type: ignore[arg-type]  # key and etag are read
+            for _ in night.sources.watched(listing):  # type: ignore[arg-type]  # key and etag are read
                 pass
-            run = Run(self.given, "memory:", shard_bytes, 0, 1, 1.0, 1.0, 0.0, {})
+            run = run_of(self.given, shard_bytes)
             record = night.publish(ledger, run, knows_all=True)
         assert record is not None
         return [one["key"] for one in record.shards]
@@ -146,10 +149,16 @@ class DatasetWorld:
             one["bytes"] = self.target.head(one["key"]).size_bytes
         self.target.put(keys.DATASET_KEY, json.dumps(record).encode())
 
+    def key(self, beginning: str, end: str) -> str:
+        """The one key that begins and ends so."""
+        found = [one.key for one in self.target.list(f"{beginning}-") if one.key.endswith(end)]
+        assert len(found) == 1
+        return found[0]
+
     def flip(self, shard: str, source: str, at: int) -> None:
         """Flip a bit of a shard, so many bytes after the beginning of a source's first header."""
         data = bytearray(self.target.get(shard))
-        start = re.search(source.encode() + rb"-[0-9a-f]{8}_c0000.hr.png", data)
+        start = re.search(source.encode() + rb"-[0-9a-f]{12}_c0000.hr.png", data)
         assert start is not None
         data[start.start() + at] ^= 1
         self.target.put(shard, bytes(data))

@@ -126,11 +126,11 @@ def test_what_nothing_names_is_an_orphan_and_left_alone(layout: str) -> None:
 def test_folders_lose_and_change_single_files() -> None:
     world = DatasetWorld("folders")
     world.whole()
-    lost, changed = "LRx4/a_c0001.s1.png", "HR/b_c0000.png"
+    lost, changed = world.key("LRx4/a", "_c0001.s1.png"), world.key("HR/b", "_c0000.png")
     world.target.delete(lost)
     world.target.put(changed, b"?")
-    other = "LRx4/sub/ü.v1_c0000.s0.png"
-    world.target.put(other, world.target.get("LRx4/sub/ü.v1_c0001.s0.png"))
+    other, its_twin = (world.key("LRx4/sub_ü_v1", f"_c000{number}.s0.png") for number in (0, 1))
+    world.target.put(other, world.target.get(its_twin))
     counts = world.verify()
     assert world.found == [
         ("changed", changed, "b.png"),
@@ -144,7 +144,8 @@ def test_folders_lose_and_change_single_files() -> None:
 def test_folders_are_read_where_names_and_etags_are_as_they_were() -> None:
     world = DatasetWorld("folders")
     (line,) = world.draw("a.png")
-    told = json.loads(world.target.get("meta/a.json"))
+    place = world.key("meta/a", ".json")
+    told = json.loads(world.target.get(place))
     told["pairs"][0]["lr"][1]["sha256"] = "0" * 64
     outputs = {output.key: output for output in line.outputs}
     for said, verdict in (
@@ -153,12 +154,12 @@ def test_folders_are_read_where_names_and_etags_are_as_they_were() -> None:
         (json.dumps({**told, "id": "another"}), "misaligned"),
         ("[", "changed"),
     ):
-        etag = world.target.put("meta/a.json", said.encode())
-        told_as = replace(outputs["meta/a.json"], etag=etag, size_bytes=len(said.encode()))
+        etag = world.target.put(place, said.encode())
+        told_as = replace(outputs[place], etag=etag, size_bytes=len(said.encode()))
         fresh = replace(line, outputs=(*line.outputs[:-1], told_as))
         world.record(fresh)
         world.verify()
-        assert world.found == [(verdict, "meta/a.json", "a.png")]
+        assert world.found == [(verdict, place, "a.png")]
         assert world.repaired == ["a.png"]
         world.verify(quick=True)
         assert world.problems == []
@@ -213,10 +214,10 @@ def test_replaced_and_vanished_files_are_no_problem() -> None:
     world.verify()  # not yet published: what was drawn last counts
     assert world.problems == []
     world.publish(gone=("a.png",))
-    world.target.delete("HR/a_c0000.png")
+    world.target.delete(world.key("HR/a", "_c0000.png"))
     counts = world.verify()
     assert world.problems == []
-    assert (counts["superseded"], counts["pairs_read"]) == (3, 3)
+    assert (counts["superseded"], counts["pairs_read"]) == (0, 3)  # what was replaced is gone
 
 
 def test_unpublished_pieces_must_be_there_and_survive_cleaning() -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow.driver.night import Run, open_night
+from sdflow.driver.night import open_night
 from sdflow.driver.published import read_dataset
-from sdflow.errors import StorageError
+from sdflow.errors import ClusterError, StorageError
 from sdflow.storage import keys
 from sdflow.storage.memory import MemoryStore
 from sdflow.work.index import LedgerIndex, scratch_index
 from sdflow.work.parameters import PairParameters
+from tests.driver.runs import run_of
 from tests.worker.bench import PARAMETERS, Bench, image_bytes
 
 if TYPE_CHECKING:
@@ -78,14 +79,22 @@ class Archive:
                 done = self.bench.run(item, parameters=self._given).done.values()
                 self._ledger.add([replace(one, time=f"{self._time:06d}") for one in done])
 
-    def night(self, *, shard_bytes: int = 6_000, writes: int = 10**9) -> NightRecord | None:
+    def night(
+        self,
+        *,
+        shard_bytes: int = 6_000,
+        writes: int = 10**9,
+        draws: bool = True,
+        may_shrink: bool = False,
+    ) -> NightRecord | None:
         """A whole night; killed before the n-th write of what is published."""
-        with open_night(self.target) as night:
-            for _ in night.watched(self.source.list()):
+        with open_night(self.target, may_shrink=may_shrink) as night:
+            for _ in night.sources.watched(self.source.list()):
                 pass
-            self.draw()
+            if draws:
+                self.draw()
             self.target.writes_left = writes
-            run = Run(self._given, "memory:", shard_bytes, 0, 1, 1.0, 1.0, 0.0, {})
+            run = run_of(self._given, shard_bytes, forget=lambda line: self._ledger.add([line]))
             record = night.publish(self._ledger, run, knows_all=True)
         for info in self.target.list(keys.PIECES_PREFIX):
             self.target.delete(info.key)
@@ -102,8 +111,24 @@ class Archive:
         return found
 
     def stale(self) -> set[tuple[str, str]]:
-        lines = self.target.get(keys.STALE_KEY).splitlines()
+        record = read_dataset(self.target)
+        assert record is not None
+        lines = self.target.get(record.stale).splitlines()
         return {(given["key"], given["why"]) for given in map(json.loads, lines)}
+
+    def in_use(self) -> list[str]:
+        """Source of every pair that a reader takes."""
+        record = read_dataset(self.target)
+        assert record is not None
+        lines = map(json.loads, self.target.get(record.stale).splitlines())
+        stale = {(given["shard"], given["id"]) for given in lines}
+        found = []
+        for shard in record.shards:
+            with tarfile.open(fileobj=io.BytesIO(self.target.get(shard["key"]))) as tar:
+                names = [member.name for member in tar if member.name.endswith(".json")]
+                said = [json.load(file) for file in map(tar.extractfile, names) if file]
+            found += [one["key"] for one in said if (shard["key"], one["id"]) not in stale]
+        return sorted(found)
 
 
 @pytest.fixture
@@ -206,21 +231,48 @@ def test_shards_of_a_plan_that_was_given_up_are_removed(ledger: LedgerIndex) -> 
 
 def test_folders_come_with_lists_for_loaders(ledger: LedgerIndex) -> None:
     archive = Archive(ledger, replace(_FOLDERS, samples=2))
-    archive.put("a.png", "b.jpg", "c.png")
+    archive.put("2024/x y/a, b.png", "b.jpg", "c.png")
     archive.night()
     archive.source.delete("c.png")
+    archive.put("b.jpg", seed=9)
     archive.night()
-    assert archive.target.get(keys.META_INFO_KEY).decode().splitlines() == [
-        "a.png (24,32,3)",
-        "b.png (24,32,3)",
+    lines = archive.target.get(keys.META_INFO_KEY).decode().splitlines()
+    names = [line.split(" ")[0] for line in lines]  # as BasicSR does
+    assert [line.partition(" ")[2] for line in lines] == ["(24,32,3)"] * 2
+    assert [name[:-17] for name in names] == ["2024_x_y_a_b", "b"]
+    pairs = [
+        line.split(", ")
+        for line in archive.target.get(keys.META_INFO_PAIRS_KEY).decode().splitlines()
     ]
-    assert archive.target.get(keys.META_INFO_PAIRS_KEY).decode().splitlines() == [
-        "HR/a.png, LRx4/a.s0.png",
-        "HR/a.png, LRx4/a.s1.png",
-        "HR/b.png, LRx4/b.s0.png",
-        "HR/b.png, LRx4/b.s1.png",
+    assert pairs == [
+        [f"HR/{name}", f"LRx4/{name[:-4]}.s{sample}.png"] for name in names for sample in (0, 1)
     ]
-    assert "c.png" in json.loads(archive.target.get(keys.STALE_KEY))["key"]
+    there = {info.key for info in archive.target.list()}
+    assert there.issuperset(key for pair in pairs for key in pair)
+    large = [key for key in there if key.startswith(keys.HR_PREFIX)]
+    assert len(large) == 3  # of the replaced version nothing is left, of the vanished photo all
+    assert archive.stale() == {("c.png", "vanished")}
+
+
+def test_content_that_comes_back_is_used_once(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put("a", "b")
+    archive.night()
+    for seed in (5, 0, 0):
+        archive.put("a", seed=seed)
+        archive.night()
+        assert archive.in_use() == ["a", "b"]
+
+
+def test_the_same_content_under_another_etag_is_used_once(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put("a", "b", "c")
+    archive.night(shard_bytes=10**6)
+    before = ledger.find("b")
+    assert before is not None
+    ledger.add([replace(before, etag="of another upload", time="0", status="missing")])
+    archive.night()
+    assert archive.in_use() == ["a", "b", "c"]
 
 
 def test_the_card_shows_pairs_and_counts_them(ledger: LedgerIndex) -> None:
@@ -234,15 +286,58 @@ def test_the_card_shows_pairs_and_counts_them(ledger: LedgerIndex) -> None:
     assert picture.std() > 20
 
 
-def test_a_piece_that_is_gone_is_named(ledger: LedgerIndex) -> None:
+def test_a_lost_piece_is_drawn_again_the_next_night(ledger: LedgerIndex) -> None:
     archive = Archive(ledger)
-    archive.put("a")
+    archive.put(*"abc")
     archive.draw()
-    archive.target.delete_many([info.key for info in archive.target.list(keys.PIECES_PREFIX)])
-    with pytest.raises(
-        StorageError, match=r"pieces/.*is gone or changed: 'sdflow verify DST --repair"
-    ):
+    line = ledger.find("b")
+    assert line is not None
+    archive.target.delete(line.outputs[0].key)
+    first = archive.night()
+    assert first is not None
+    assert (first.new, archive.in_use()) == (2, ["a", "c"])
+    second = archive.night()
+    assert second is not None
+    assert (second.new, archive.in_use()) == (1, ["a", "b", "c"])
+
+
+def test_most_photos_may_not_vanish_unnoticed(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*(chr(97 + number) for number in range(24)))
+    archive.night()
+    for info in list(archive.source.list()):
+        archive.source.delete(info.key)
+    with pytest.raises(StorageError, match=r"24 of the 24 photos.*--accept-vanished"):
         archive.night()
+    record = archive.night(may_shrink=True)
+    assert record is not None
+    assert record.vanished == 24
+
+
+def test_a_version_that_is_gone_is_stale_until_the_next_is_drawn(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"ab")
+    archive.night()
+    archive.put("a", seed=77)
+    late = archive.night(draws=False)
+    assert late is not None
+    assert (late.vanished, archive.in_use()) == (1, ["b"])
+    archive.night()
+    assert archive.in_use() == ["a", "b"]
+
+
+def test_a_driver_that_lost_its_lease_publishes_nothing(ledger: LedgerIndex) -> None:
+    archive = Archive(ledger)
+    archive.put(*"ab")
+    archive.draw()
+
+    def check() -> None:
+        raise ClusterError("another driver has the job")
+
+    before = archive.target.contents()
+    with open_night(archive.target) as night, pytest.raises(ClusterError):
+        night.publish(ledger, run_of(_GIVEN, check=check), knows_all=False)
+    assert archive.target.contents() == before
 
 
 @pytest.mark.parametrize(

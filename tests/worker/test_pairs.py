@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sdflow.work.dataset import TAR_END
+from sdflow.work.names import pair_name
 from sdflow.work.parameters import PairParameters
 from tests.worker.bench import PARAMETERS, Bench, image_bytes
 
@@ -47,7 +49,7 @@ def test_a_piece_holds_aligned_pairs_and_says_what_they_are() -> None:
     item = bench.put("2024/a.b.jpg", data := image_bytes("RGB", (71, 50), "PNG"))
     line = bench.run(item, parameters=_parameters()).done[item.key]
     members = _members(bench, line)
-    base = f"2024/a_b-{line.identity[:8]}"
+    base = f"2024_a_b-{line.identity[:12]}"
     assert list(members) == [f"{base}.{end}" for end in ("hr.png", "lr0.png", "lr1.png", "json")]
     hr, lr = _pixels(members[f"{base}.hr.png"]), _pixels(members[f"{base}.lr0.png"])
     assert hr.shape == (48, 68, 3)
@@ -94,10 +96,11 @@ def test_flat_and_small_photos_end_without_a_pair_and_say_why() -> None:
     dot = bench.put("dot.png", image_bytes("RGB", (9, 3), "PNG"))
     ends = bench.run(flat, small, dot, parameters=_parameters(crop=32, min_texture=2.0))
     assert {key: (line.pairs, line.outputs, line.note) for key, line in ends.done.items()} == {
-        "flat.png": (0, (), "no pair: flatter than --min-texture"),
-        "small.png": (0, (), "no pair: smaller than --crop"),
+        "flat.png": (0, (), "no pair: not enough texture"),
+        "small.png": (0, (), "no pair: smaller than 32 px"),
+        "dot.png": (0, (), "no pair: smaller than 32 px"),
     }
-    assert ends.failed["dot.png"].error == "too_small"
+    assert ends.totals.busy_s == 0  # nothing was drawn of them
 
 
 def test_folders_have_the_same_names_on_both_sides() -> None:
@@ -107,12 +110,13 @@ def test_folders_have_the_same_names_on_both_sides() -> None:
         given = _parameters(samples, layout="folders", crop=32)
         line = bench.run(item, parameters=given).done[item.key]
         names = [output.key for output in line.outputs]
+        base = f"x_a-{line.identity[:12]}"
         assert names[: 1 + samples] == [
-            "HR/x/a_c0000.png",
-            *(f"LRx4/x/a_c0000{number}.png" for number in numbers),
+            f"HR/{base}_c0000.png",
+            *(f"LRx4/{base}_c0000{number}.png" for number in numbers),
         ]
-        assert names[-1] == "meta/x/a.json"
-        record = json.loads(bench.target.get("meta/x/a.json"))
+        assert names[-1] == f"meta/{base}.json"
+        record = json.loads(bench.target.get(names[-1]))
         assert len(record["pairs"]) == line.pairs == 4
         for pair in record["pairs"]:
             for one in (pair["hr"], *pair["lr"]):
@@ -144,3 +148,25 @@ def test_bytes_depend_on_the_content_and_not_on_when_it_was_written() -> None:
         contents.append({key: _members(bench, line) for key, line in ends.done.items()})
     assert contents[0] == contents[1]
     assert contents[0]["a.png"].keys() != contents[0]["b.png"].keys()
+
+
+def test_deep_photos_keep_their_depth_or_are_rounded() -> None:
+    bench = Bench()
+    deep = np.random.default_rng(0).integers(0, 65536, (32, 32), np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(deep).save(buffer, "PNG")
+    item = bench.put("a.png", buffer.getvalue())
+    for depth, expected in (("keep", deep), (8, np.rint(deep / 257).astype(np.uint8))):
+        line = bench.run(item, parameters=_parameters(1, depth=depth)).done["a.png"]
+        members = _members(bench, line)
+        hr = next(data for name, data in members.items() if name.endswith("hr.png"))
+        np.testing.assert_array_equal(_pixels(hr), expected)
+
+
+@pytest.mark.parametrize(
+    "key", ["a/b c, d.e\n.jpg", "\udce9t\udce9.png", "x" * 300 + ".png", ".jpg"]
+)
+def test_names_are_what_every_loader_and_file_system_takes(key: str) -> None:
+    name = pair_name(key, "0123456789abcdef")
+    assert re.fullmatch(r"[\w-]*-0123456789ab", name)
+    assert len(f"{name}_c0000.s63.png".encode()) < 255
