@@ -22,8 +22,8 @@ class Summary:
         unfinished: Listed and not ended: of a run that was stopped, or with another driver.
         deferred: Of those, left for the next run because of ``--limit`` or ``--budget-gpu-hours``.
         ignored: Objects that are no part of the job, by reason: ``placeholder`` of a folder,
-            ``empty``, ``archived`` (must be restored first), ``own`` (a job's own files), ``older`` than
-            ``--since``.
+            ``empty``, ``archived`` (must be restored first), ``own`` (a job's own files),
+            ``older`` than ``--since``.
         retries: Images that were tried again.
         megapixels_in: Source megapixels done by this run.
         megapixels_out: Result megapixels made by this run.
