@@ -43,6 +43,17 @@ class Pair:
     suffix: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A source with all that was drawn of it."""
+
+    item: WorkItem
+    image: Fetched
+    samples: Sequence[Sample]
+    pairs: Sequence[Pair]
+    identity: str
+
+
 class PairWriter:
     """Cuts pairs, and writes them into folders or into one tar of the image.
 
@@ -74,7 +85,7 @@ class PairWriter:
         ]
         write = self._folders if given.layout == "folders" else self._tar
         started = perf_counter()
-        outputs, encode_s = write(item, image, samples, pairs, identity)
+        outputs, encode_s = write(_Drawn(item, image, samples, pairs, identity))
         return Written(
             outputs,
             pairs=len(pairs),
@@ -84,94 +95,71 @@ class PairWriter:
             upload_s=perf_counter() - started - encode_s,
         )
 
-    def _folders(
-        self,
-        item: WorkItem,
-        image: Fetched,
-        samples: Sequence[Sample],
-        pairs: Sequence[Pair],
-        identity: str,
-    ) -> tuple[tuple[Output, ...], float]:
+    def _folders(self, drawn: _Drawn) -> tuple[tuple[Output, ...], float]:
         """The objects, and the seconds that encoding took."""
-        base = pair_name(item.key, identity)
+        base = pair_name(drawn.item.key, drawn.identity)
         outputs: list[Output] = []
         encode_s = 0.0
         described = []
-        for pair in pairs:
+        for pair in drawn.pairs:
             names = [keys.hr_key(base + pair.suffix)]
-            for sample in samples:
-                number = sample.number if len(samples) > 1 else None
+            for sample in drawn.samples:
+                number = sample.number if len(drawn.samples) > 1 else None
                 names.append(keys.lr_key(base + pair.suffix, number))
             started = perf_counter()
-            images = self._images(image, samples, pair, names[0])
+            images = self._images(drawn, pair, names[0])
             encode_s += perf_counter() - started
             outputs += [
                 Output(name, self._target.put(name, data), len(data))
                 for name, data in zip(names, images, strict=True)
             ]
-            described.append(_described(pair, samples, names, images))
-        record = {**self._record(item, image, identity), "pairs": described}
+            described.append(_described(pair, drawn.samples, names, images))
+        record = {**self._record(drawn), "pairs": described}
         name, data = keys.pairs_key(base), json.dumps(record).encode()
         outputs.append(Output(name, self._target.put(name, data), len(data)))
         return tuple(outputs), encode_s
 
-    def _tar(
-        self,
-        item: WorkItem,
-        image: Fetched,
-        samples: Sequence[Sample],
-        pairs: Sequence[Pair],
-        identity: str,
-    ) -> tuple[tuple[Output, ...], float]:
+    def _tar(self, drawn: _Drawn) -> tuple[tuple[Output, ...], float]:
         """A part of a shard: members one after the other, without what a tar ends with."""
         size_bytes, encode_s = 0, 0.0
 
         def blocks() -> Iterator[bytes]:
             nonlocal size_bytes, encode_s
-            for pair in pairs:
+            for pair in drawn.pairs:
                 started = perf_counter()
-                members = self._members(item, image, samples, pair, identity)
+                members = self._members(drawn, pair)
                 block = b"".join(_member(name, data) for name, data in members)
                 size_bytes, encode_s = size_bytes + len(block), encode_s + perf_counter() - started
                 yield block
 
-        key = piece_key(item, self._codec.parameters)
+        key = piece_key(drawn.item, self._codec.parameters)
         etag = self._target.put_stream(key, blocks())
         return (Output(key, etag, size_bytes),), encode_s
 
-    def _members(
-        self,
-        item: WorkItem,
-        image: Fetched,
-        samples: Sequence[Sample],
-        pair: Pair,
-        identity: str,
-    ) -> Iterator[tuple[str, bytes]]:
-        base = pair_name(item.key, identity) + pair.suffix
-        names = [f"{base}.hr.png", *(f"{base}.lr{sample.number}.png" for sample in samples)]
-        images = self._images(image, samples, pair, names[0])
+    def _members(self, drawn: _Drawn, pair: Pair) -> Iterator[tuple[str, bytes]]:
+        base = pair_name(drawn.item.key, drawn.identity) + pair.suffix
+        names = [f"{base}.hr.png", *(f"{base}.lr{sample.number}.png" for sample in drawn.samples)]
+        images = self._images(drawn, pair, names[0])
         yield from zip(names, images, strict=True)
-        described = _described(pair, samples, names, images)
-        record = {**self._record(item, image, identity), **described}
+        described = _described(pair, drawn.samples, names, images)
+        record = {**self._record(drawn), **described}
         yield f"{base}.json", json.dumps(record).encode()
 
-    def _images(
-        self, image: Fetched, samples: Sequence[Sample], pair: Pair, key: str
-    ) -> list[bytes]:
+    def _images(self, drawn: _Drawn, pair: Pair, key: str) -> list[bytes]:
         """The HR file and the LR files of a pair."""
-        small = pair.region.divided(SCALE).slices
-        cut = [image.pixels[pair.region.slices], *(sample.pixels[small] for sample in samples)]
-        numbers = (0, *(sample.number for sample in samples))
+        image, small = drawn.image, pair.region.divided(SCALE).slices
+        cut = [image.pixels[pair.region.slices], *(one.pixels[small] for one in drawn.samples)]
+        numbers = (0, *(sample.number for sample in drawn.samples))
         return [
             self._codec.encode(pixels, image, sample=number, key=key)[0]
             for number, pixels in zip(numbers, cut, strict=True)
         ]
 
-    def _record(self, item: WorkItem, image: Fetched, identity: str) -> dict[str, Any]:
-        given = self._codec.parameters
+    def _record(self, drawn: _Drawn) -> dict[str, Any]:
+        given, item, image = self._codec.parameters, drawn.item, drawn.image
         return {
             "format": FORMAT,
-            "id": identity,
+            "id": drawn.identity,
             "key": item.key,
             "etag": item.etag,
             "md5": image.md5,
