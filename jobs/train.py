@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from sdflow.driver.places import s3_options
-from sdflow.errors import UsageError
+from sdflow.driver.tenure import hold_job
+from sdflow.errors import NotFoundError, UsageError
 from sdflow.storage import keys
 from sdflow.storage.location import StoreLocation, open_store, overlaps
 from sdflow.work.plan import is_wanted
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sdflow.storage.location import S3Options
+    from sdflow.storage.store import Store
     from sdflow.training.settings import TrainSettings
     from sdflow.training.worker import PhotoPlace, Run
 
@@ -27,6 +30,7 @@ _log = structlog.get_logger()
 RUN_KEY = "run.json"
 STOPPED = 4
 _CPU_THREADS, _GPU_THREADS = 2, 16
+_VGG19_PATCH = 64  # four halvings of a quarter must leave a pixel
 
 
 def run(settings: TrainSettings) -> int:
@@ -48,13 +52,15 @@ def run(settings: TrainSettings) -> int:
     plan = _plan(settings, on_gpu=gpus > 0)
     Place(count=settings.workers).rows(plan.recipe.batch)
     store = open_store(plan.target)
-    find_state(plan.recipe, store, may_change=plan.may_change)
-    store.put(RUN_KEY, json.dumps(_facts(settings, plan), indent=2).encode())
-    if settings.workers > 1:
-        done = _run_on_ray(plan, settings, gpus)
-    else:
-        with _told_to_stop() as should_stop:
-            done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
+    with hold_job(store, join=False):
+        if find_state(plan.recipe, store, may_change=plan.may_change) and not plan.may_change:
+            _check_facts(store, _facts(settings, plan))
+        store.put(RUN_KEY, json.dumps(_facts(settings, plan), indent=2).encode())
+        if settings.workers > 1:
+            done = _run_on_ray(plan, settings, gpus)
+        else:
+            with _told_to_stop() as should_stop:
+                done = work(plan, device="cuda" if gpus else "cpu", should_stop=should_stop)
     if not done:
         _log.warning("stopped; the same command resumes the run", place=plan.target.url)
     return 0 if done else STOPPED
@@ -104,15 +110,45 @@ def _facts(settings: TrainSettings, plan: Run) -> dict[str, Any]:
         "hr": plan.photos["hr"].location.url,
         "lr": plan.photos["lr"].location.url,
         "photos": {name: len(place.keys) for name, place in plan.photos.items()},
+        "photo_lists": {name: _digest("\n".join(p.keys)) for name, p in plan.photos.items()},
+        "perceptual": "edges" if plan.vgg19 is None else _digest(plan.vgg19),
         "settings": settings.model_dump(mode="json", exclude={"endpoint_url", "profile"}),
         "versions": {name: version(name) for name in ("sdflow", "torch", "numpy")},
     }
+
+
+def _check_facts(store: Store, facts: dict[str, Any]) -> None:
+    """Refuse to go on with other photos, or another perceptual net, than the run was begun with."""
+    try:
+        before = json.loads(store.get(RUN_KEY))
+    except (NotFoundError, ValueError):
+        return
+    named = {"hr": "--hr", "lr": "--lr", "photo_lists": "the photos there", "perceptual": "--vgg19"}
+    odd = [words for name, words in named.items() if before.get(name, facts[name]) != facts[name]]
+    if odd:
+        raise UsageError(
+            f"the run in DST was begun with others: {', '.join(odd)}; give those, or --change to "
+            "go on with the new ones",
+            item="--change",
+        )
+
+
+def _digest(content: str | bytes) -> str:
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _plan(settings: TrainSettings, *, on_gpu: bool) -> Run:
     from sdflow.training.loop import Cadence
     from sdflow.training.worker import Run
 
+    recipe = settings.recipe()
+    if settings.vgg19 is not None and recipe.patch < _VGG19_PATCH:
+        raise UsageError(
+            f"--patch {recipe.patch}: VGG-19 sees LR patches of a quarter of that, and needs "
+            f"{_VGG19_PATCH}",
+            item="--patch",
+        )
     options = s3_options(settings)
     target = StoreLocation(settings.dst, options)
     photos = {
@@ -122,7 +158,7 @@ def _plan(settings: TrainSettings, *, on_gpu: bool) -> Run:
     counts = {name: len(place.keys) for name, place in photos.items()}
     _log.info("photos to train on", **counts)
     return Run(
-        recipe=settings.recipe(),
+        recipe=recipe,
         target=target,
         photos=photos,
         cadence=Cadence(settings.checkpoint_every, settings.keep, settings.sample_every),

@@ -1,4 +1,4 @@
-"""Parameters of NIQE from clean photos.
+"""Parameters of NIQE from clean photos (``python -m jobs.fit_niqe``).
 
 The file in the package was fitted to 434 crops of 448 px of photos made half as large, under CC0,
 the public domain, or the licences of Unsplash and Pexels, from the backgrounds of Budgie and

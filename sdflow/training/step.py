@@ -11,7 +11,7 @@ import torch
 
 from sdflow.errors import TrainingError, UsageError
 from sdflow.flows.actnorm import ActNorm
-from sdflow.flows.ranks import average_over_ranks
+from sdflow.flows.ranks import are_many_ranks, average_over_ranks
 from sdflow.model.sdflow import SDFlow
 from sdflow.training.discriminator import Discriminators
 from sdflow.training.features import OrientedFeatures
@@ -234,6 +234,8 @@ class Trainer:
 
 
 def _average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    if not are_many_ranks():
+        return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     average_over_ranks(flat)

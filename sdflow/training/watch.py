@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -69,7 +70,7 @@ class Console:
 
 
 class Board:
-    """TensorBoard's event files, written here and copied to the run's store at checkpoints.
+    """TensorBoard's event files, written here and moved to the run's store at checkpoints.
 
     Args:
         store: Of the run.
@@ -88,9 +89,8 @@ class Board:
             ) from error
         self._store = store
         self._folder = tempfile.TemporaryDirectory(prefix="sdflow-board-")
-        self._writer: SummaryWriter = SummaryWriter(
-            self._folder.name, purge_step=step, flush_secs=3600
-        )
+        self._new_writer = partial(SummaryWriter, self._folder.name, flush_secs=3600)
+        self._writer: SummaryWriter = self._new_writer(purge_step=step, filename_suffix=f".{step}")
 
     def stepped(self, report: StepReport) -> None:
         """Add a step's losses."""
@@ -103,17 +103,21 @@ class Board:
         """Add a picture."""
         self._writer.add_image("samples", grid, step - 1, dataformats="HWC")
 
-    def saved(self) -> None:
-        """Copy what there is into the store."""
-        self._writer.flush()
-        for path in Path(self._folder.name).iterdir():
-            self._store.put(f"{BOARD_PREFIX}{path.name}", path.read_bytes())
+    def saved(self, step: int) -> None:
+        """Move what there is into the store; what follows goes into another file."""
+        self._move()
+        self._writer = self._new_writer(filename_suffix=f".{step}")
 
     def close(self) -> None:
-        """Copy the rest and remove what lies here."""
-        self._writer.close()
-        self.saved()
+        """Move the rest."""
+        self._move()
         self._folder.cleanup()
+
+    def _move(self) -> None:
+        self._writer.close()
+        for path in Path(self._folder.name).iterdir():
+            self._store.put(f"{BOARD_PREFIX}{path.name}", path.read_bytes())
+            path.unlink()
 
 
 class RunWatcher:
@@ -150,7 +154,7 @@ class RunWatcher:
 
     def saved(self, step: int) -> None:
         """After a checkpoint."""
-        self._board.saved()
+        self._board.saved(step)
         _log.info("checkpoint", step=step, place=self._store.url)
 
 

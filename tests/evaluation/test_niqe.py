@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
+from jobs.fit_niqe import main
 from sdflow.errors import UsageError, WeightsError
 from sdflow.evaluation.niqe import NiqeModel, default_model, load, patch_statistics, save, score
 from sdflow.evaluation.niqe_fit import fit
@@ -112,3 +114,14 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 def test_too_few_photos_are_refused(num: int) -> None:
     with pytest.raises(UsageError, match="more photos"):
         fit([_UNSEEN] * num)
+
+
+def test_the_command_fits_to_a_folder_of_photos(tmp_path: Path) -> None:
+    for number in range(5):
+        pixels = np.random.default_rng(number).normal(128, 40, (384, 384, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{number}.png")
+    out = tmp_path / "niqe.safetensors"
+    assert main([str(tmp_path), str(out)]) == 0
+    assert load(out).num_images == 5
+    assert main([str(tmp_path / "nowhere"), str(out)]) == 1
+    assert main([]) == 2

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from jobs.cli import main
+from sdflow.driver.tenure import hold_job
 from sdflow.model.sdflow import SDFlow
 from sdflow.storage.local import LocalStore
 from sdflow.training.checkpoints import list_checkpoints, load_checkpoint
@@ -107,6 +108,7 @@ def test_weights_can_be_what_another_run_begins_with(tmp_path: Path, sets: tuple
         (("--batch", "3", "--workers", "2"), "--batch 3 cannot be shared by 2 workers"),
         (("--gpus-per-worker", "99"), "--gpus-per-worker 99"),
         (("--loss", "pixel"), "expected NAME=FACTOR"),
+        (("--vgg19", "vgg19.pth"), "--patch 32: VGG-19 sees LR patches"),
         (("--learning-rat", "1"), "did you mean --learning-rate"),
     ],
 )
@@ -136,3 +138,34 @@ def test_a_run_begun_otherwise_is_not_gone_on_with(
     assert _train(run, *other) == 2
     assert "nll was 0.02, steps was 2" in capsys.readouterr().err
     assert _train(run, *other, "--change") == 0
+
+
+def test_other_photos_are_not_gone_on_with(
+    tmp_path: Path, sets: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert _train(run, *sets, *_TINY, "--steps", "2") == 0
+    save_photos(tmp_path / "hr", count=1, side=64, first=90)
+    assert _train(run, *sets, *_TINY, "--steps", "2") == 2
+    assert "begun with others: the photos there" in capsys.readouterr().err
+    assert _train(run, *sets, *_TINY, "--steps", "3", "--change") == 0
+
+
+def test_a_run_that_another_process_trains_is_left_alone(
+    tmp_path: Path, sets: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with hold_job(LocalStore(run), join=False):
+        assert _train(str(run), *sets, *_TINY, "--steps", "2") == 1
+    assert str(run) in capsys.readouterr().err
+    assert _train(str(run), *sets, *_TINY, "--steps", "2") == 0
+
+
+def test_events_of_every_checkpoint_are_written_once(tmp_path: Path, sets: tuple[str, ...]) -> None:
+    run = tmp_path / "run"
+    command = (str(run), *sets, *_TINY, "--steps", "6", "--checkpoint-every", "2")
+    assert _train(*command) == 0
+    files = list((run / "tensorboard").iterdir())
+    assert sum(path.read_bytes().count(b"train/skipped") for path in files) == 6
+    assert len(files) >= 3
