@@ -68,11 +68,18 @@ def _add_setting(
     if isinstance(field.default, bool):
         command.add_argument(flag_name(name), action="store_true", help=text)
         return
-    several = get_origin(field.annotation) is tuple
+    several = _is_tuple(field.annotation)
     if shows_default and field.default not in (None, ()):
         text += f" (default: {field.default})"
     action = "append" if several else "store"
     command.add_argument(flag_name(name), metavar=_metavar(field), action=action, help=text)
+
+
+def _is_tuple(annotation: Any) -> bool:  # noqa: ANN401  # of a field
+    """Whether a field is a tuple, be it annotated or optional."""
+    return get_origin(annotation) is tuple or any(
+        _is_tuple(part) for part in get_args(annotation) if get_origin(annotation) is not tuple
+    )
 
 
 def _metavar(field: FieldInfo) -> str:

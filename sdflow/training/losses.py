@@ -45,6 +45,11 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
     return _mean((a - b).abs())
 
 
+def centred(image: Tensor) -> Tensor:
+    """An image (B, C, H, W) without its mean colour."""
+    return image - image.mean(dim=(2, 3), keepdim=True)
+
+
 def low_pass_l1(image: Tensor, reference: Tensor) -> Tensor:
     """L1 of what a low-pass leaves of both (eq. 16), (B,)."""
     return l1(low_pass(image), low_pass(reference))

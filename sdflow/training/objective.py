@@ -11,6 +11,7 @@ from sdflow.flows.distributions import bits_per_dim, standard_normal_log_prob
 from sdflow.training.features import feature_distance
 from sdflow.training.losses import (
     bicubic_quarter,
+    centred,
     energy,
     generator_gan,
     l1,
@@ -131,7 +132,8 @@ class Objective:
         if self._has_gan(step) and weights.gan_lr:
             # Whether it looks real is for the degradation to learn: content has its own terms.
             judged = self._downscaled(content.detach(), batch)
-            self._judge(terms, "lr", batch.lr, judged, weights.gan_lr)
+            # The sets show different things: what colours they are of is no degradation.
+            self._judge(terms, "lr", centred(batch.lr), centred(judged), weights.gan_lr)
 
     def _upscaling_terms(
         self,

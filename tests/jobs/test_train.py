@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from jobs.cli import main
+from jobs.cli import main, parse
+from jobs.flags import given_flags
 from sdflow.driver.tenure import hold_job
 from sdflow.model.sdflow import SDFlow
 from sdflow.storage.local import LocalStore
@@ -169,3 +170,9 @@ def test_events_of_every_checkpoint_are_written_once(tmp_path: Path, sets: tuple
     files = list((run / "tensorboard").iterdir())
     assert sum(path.read_bytes().count(b"train/skipped") for path in files) == 6
     assert len(files) >= 3
+
+
+def test_what_is_repeatable_may_be_repeated() -> None:
+    words = ["train", "run", "--frozen", "hr_flow", "--frozen", "encoder", "--loss", "nll=1"]
+    given = given_flags(parse(words))
+    assert (given["frozen"], given["loss"]) == (["hr_flow", "encoder"], ["nll=1"])

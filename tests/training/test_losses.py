@@ -13,6 +13,7 @@ from torch import Tensor
 from sdflow.flows.distributions import bits_per_dim
 from sdflow.training.losses import (
     bicubic_quarter,
+    centred,
     discriminator_gan,
     energy,
     generator_gan,
@@ -131,3 +132,12 @@ def test_the_batch_is_the_average_of_its_shares(term: object) -> None:
     a, b = _images(4, 3, 8, 8), _images(4, 3, 8, 8).flip(0)
     shares = [term(a[rows], b[rows]).mean() for rows in (slice(2), slice(2, 4))]
     torch.testing.assert_close(term(a, b).mean(), torch.stack(shares).mean())
+
+
+def test_without_its_mean_colour_an_image_keeps_what_it_shows() -> None:
+    image = _images(2, 3, 8, 8)
+    shifted = image + torch.tensor([0.3, -0.2, 0.1]).view(1, 3, 1, 1)
+    torch.testing.assert_close(centred(shifted), centred(image))
+    torch.testing.assert_close(
+        centred(image).mean(dim=(2, 3)), torch.zeros(2, 3), atol=1e-6, rtol=0
+    )

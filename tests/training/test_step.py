@@ -88,6 +88,17 @@ def test_frozen_parts_do_not_move_and_others_do() -> None:
         assert is_still == name.startswith(frozen), name
 
 
+def test_where_nothing_learns_to_upscale_nothing_is_upscaled() -> None:
+    names = []
+    for frozen in ((), ("hr_flow", "encoder"), ("encoder",)):
+        recipe = small_recipe(frozen=frozen)
+        trainer = Trainer(recipe)
+        reports = [trainer.run_step(batch) for batch in some_batches(recipe)]
+        names.append({name for name in reports[-1].losses if name.startswith("up_")})
+    assert names[0] == names[2] == {"up_pixel", "up_feature"}
+    assert names[1] == set()
+
+
 def test_a_step_with_nan_changes_nothing_and_is_counted() -> None:
     recipe = small_recipe()
     trainer = Trainer(recipe)
