@@ -55,7 +55,7 @@ def main() -> int:
         f"| pairs, LR images, MB | {first.night['pairs']}, {first.night['samples']}, "
         f"{first.night['bytes'] / 1e6:.1f} |"
     )
-    _print(f"| seconds in all | {first.seconds:.1f} |")
+    _print(f"| seconds in all, starting Ray included | {first.seconds:.1f} |")
     for name, seconds in first.worker_seconds.items():
         _print(f"| {name}, seconds of worker threads | {seconds:.2f} |")
     _print(f"| a night with nothing new, seconds | {second.seconds:.2f} |")
