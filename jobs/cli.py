@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs.bench import add_arguments as add_bench_arguments
 from jobs.degrade_command import add_degrade
+from jobs.doctor_command import add_doctor
 from jobs.evaluate_command import add_evaluate
 from jobs.flags import add_command, add_settings, given_flags
 from jobs.train_command import add_train
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_job, task=task)
     add_degrade(commands, report=_print)
     _add_commands_on_a_job(commands)
+    add_doctor(commands, report=_print)
     add_train(commands)
     add_evaluate(commands, report=_print)
     demo = commands.add_parser(

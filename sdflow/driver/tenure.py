@@ -114,7 +114,7 @@ def hold_job(target: Store, *, join: bool) -> Iterator[Tenure]:
         UsageError: If ``join`` was given and the store has no conditional puts.
         StorageError: If the store refuses.
     """
-    if not has_conditional_puts(target, f"{keys.JOB_PREFIX}probe-{secrets.token_hex(8)}"):
+    if not has_conditional_puts(target, keys.probe_key(secrets.token_hex(8))):
         if join:
             raise UsageError(
                 f"--join: {target.url} has no conditional puts (If-None-Match), so two drivers "

@@ -29,6 +29,13 @@ META_INFO_KEY, META_INFO_PAIRS_KEY = "meta_info.txt", "meta_info_pairs.txt"
 _OWNER = re.compile(rf"{LEASE_PREFIX}owner-([0-9]{{8}})\.json")
 
 
+def probe_key(token: str) -> str:
+    """Key of an object that is written to see whether that works, and removed."""
+    if not token or "/" in token:
+        raise ValueError(f"{token!r} is not a token")
+    return f"{JOB_PREFIX}probe-{token}"
+
+
 def manifest_key(part: int) -> str:
     """Key of one part of the manifest, counted from 0; the names sort like the numbers."""
     if not 0 <= part < 100_000:
