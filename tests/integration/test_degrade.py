@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import structlog
 from PIL import Image
 
 from sdflow.config import load_target_settings
@@ -190,7 +189,6 @@ def test_three_nights_the_second_killed(
     assert asked < 50  # whatever the number of photos; the first night asked for each of them
 
     assert main(["verify", place.addresses[1], "--endpoint-url", place.endpoint]) == 0
-    structlog.reset_defaults()
     counted = json.loads(capfd.readouterr().out.strip().splitlines()[-1])
     assert counted["exit_status"] == 0
 

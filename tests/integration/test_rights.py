@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from jobs.cli import main
 from sdflow.storage.location import StoreLocation
@@ -38,4 +37,3 @@ def test_the_policy_is_enough_for_jobs(
             assert status == 0, capsys.readouterr().err
         assert main(["verify", places[1], "--clean", *reach]) == 0
     s3_bucket.client.delete_bucket_policy(Bucket=s3_bucket.name)
-    structlog.reset_defaults()
