@@ -17,6 +17,7 @@ from jobs.degrade_command import add_degrade
 from jobs.doctor_command import add_doctor
 from jobs.evaluate_command import add_evaluate
 from jobs.flags import add_command, add_settings, given_flags
+from jobs.submit_command import add_submit
 from jobs.train_command import add_train
 from sdflow import __version__
 from sdflow.config import (
@@ -134,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_commands_on_a_job(commands)
     add_doctor(commands, report=_print)
     add_train(commands)
+    add_submit(commands, parse=parse, report=_print)
     add_evaluate(commands, report=_print)
     demo = commands.add_parser(
         "demo", help="draw a few test photos, upscale and downscale them on a local Ray"
