@@ -32,7 +32,7 @@ def _wait_for_results(store: Store, count: int, process: subprocess.Popen[bytes]
 def test_second_driver_is_refused_while_the_first_one_lives(
     tmp_path: Path, small_weights: str, ray_session: str
 ) -> None:
-    source = write_folder(tmp_path / "in", photos(30))
+    source = write_folder(tmp_path / "in", photos(150))
     target = LocalStore(tmp_path / "out")
     settings = ("--weights", small_weights, "--tile", "64", "--halo", "16")
     command = upscale_command(str(source), target.url, *settings, "--address", ray_session)
@@ -43,7 +43,7 @@ def test_second_driver_is_refused_while_the_first_one_lives(
         output, _ = first.communicate()
     assert refused.value.code == "job.taken"
     assert first.returncode == 0
-    assert json.loads(output)["done"] == 30
+    assert json.loads(output)["done"] == 150
 
 
 @pytest.mark.s3
