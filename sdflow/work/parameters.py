@@ -96,8 +96,15 @@ class PixelParameters:
 
     def differences(self, recorded: dict[str, Any]) -> list[str]:
         """Say what differs from the parameters in a ``job.json``: ``name: old there, now new``."""
+        there, now = _flat(recorded), _flat(asdict(self))
         return [
-            f"{name}: {recorded.get(name)!r} there, now {value!r}"
-            for name, value in asdict(self).items()
-            if recorded.get(name) != value
+            f"{name}: {there.get(name)!r} there, now {now.get(name)!r}"
+            for name in {**now, **there}
+            if there.get(name) != now.get(name)
         ]
+
+
+def _flat(given: dict[str, Any]) -> dict[str, Any]:
+    """Parameters by name, those of pairs among them."""
+    single = {name: value for name, value in given.items() if name != "pairs"}
+    return single | (given.get("pairs") or {})
