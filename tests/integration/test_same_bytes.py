@@ -91,13 +91,17 @@ def _command(source: str, target: str, weights: str, *more: str) -> list[str]:
 
 
 def _run_until(command: list[str], target: LocalStore | S3Store, count: int, kill: int) -> int:
-    """Start a job; signal it when ``count`` results and a part of the ledger are there."""
+    """Start a job; signal it when ``count`` results are there.
+
+    One that is killed must have written a part of its ledger by then; one that may end does it.
+    """
     # No pipes: Ray's processes would hold them open for a while after their driver is gone.
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:  # noqa: S603
         while job.poll() is None:
             found = [info.key for info in target.list()]
             made = sum(not key.startswith("_sdflow/") for key in found)
-            if made >= count and any(key.startswith("_sdflow/ledger/") for key in found):
+            has_part = any(key.startswith("_sdflow/ledger/") for key in found)
+            if made >= count and (has_part or kill == signal.SIGTERM):
                 os.kill(job.pid, kill)
                 break
         return job.wait()
