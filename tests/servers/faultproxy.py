@@ -39,6 +39,7 @@ Kind = Literal[
     "truncate",  # a clean end after `after_bytes` of the answer's body
 ]
 
+_LAST_TURNS_S = 0.05
 _HOP_BY_HOP = {"connection", "expect", "keep-alive", "te", "transfer-encoding", "upgrade"}
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _CODES = {409: "ConditionalRequestConflict", 501: "NotImplemented", 503: "SlowDown"}
@@ -122,8 +123,9 @@ class FaultProxy:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-            # Connections that were closed last are let go of in the loop's next turn.
-            self._loop.run_until_complete(asyncio.sleep(0))
+            # Connections that were closed last are let go of in one of the loop's next turns: as
+            # soon as what they had yet to send is on its way.
+            self._loop.run_until_complete(asyncio.sleep(_LAST_TURNS_S))
         except Exception as error:
             self._ready.set_exception(error)
             raise
