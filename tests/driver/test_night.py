@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,116 +18,11 @@ from sdflow.errors import ClusterError, StorageError
 from sdflow.storage import keys
 from sdflow.storage.memory import MemoryStore
 from sdflow.work.index import LedgerIndex, scratch_index
-from sdflow.work.parameters import PairParameters
+from tests.driver.archive import FOLDERS, GIVEN, Archive, KilledError
 from tests.driver.runs import run_of
-from tests.worker.bench import PARAMETERS, Bench, image_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sdflow.work.dataset import NightRecord
-
-_PAIRS = PairParameters("webdataset", tau_to=0.8, crop=None, stride=None, min_texture=0)
-_GIVEN = replace(PARAMETERS, task="degrade", format="png", metadata="strip", pairs=_PAIRS)
-_FOLDERS = replace(_GIVEN, pairs=replace(_PAIRS, layout="folders"))
-
-
-class KilledError(Exception):
-    """The end of a process."""
-
-
-class Frail(MemoryStore):
-    """A store whose user is killed before one of its writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes_left = 10**9
-
-    def put(self, key: str, data: bytes) -> str:
-        self.writes_left -= 1
-        if self.writes_left < 0:
-            raise KilledError
-        return super().put(key, data)
-
-    def contents(self) -> dict[str, bytes]:
-        return {info.key: self.get(info.key) for info in self.list()}
-
-
-class Archive:
-    """Photos, the dataset that is made of them, and the ledger between the two."""
-
-    def __init__(self, ledger: LedgerIndex, given: Any = _GIVEN) -> None:  # noqa: ANN401
-        self.bench, self.target = Bench(), Frail()
-        self.bench.target = self.target
-        self.source = self.bench.source
-        self._ledger = ledger
-        self._given = given
-        self._time = 0
-
-    def put(self, *names: str, seed: int = 0) -> None:
-        for name in names:
-            self.source.put(name, image_bytes("RGB", (32, 24), "PNG", seed=seed + ord(name[0])))
-
-    def draw(self) -> None:
-        """What workers and driver do about whatever is new."""
-        for info in self.source.list():
-            line = self._ledger.find(info.key)
-            if line is None or not line.settles(info.etag, self._given.hash):
-                item = self.bench.put(info.key, self.source.get(info.key))
-                self._time += 1
-                done = self.bench.run(item, parameters=self._given).done.values()
-                self._ledger.add([replace(one, time=f"{self._time:06d}") for one in done])
-
-    def night(
-        self,
-        *,
-        shard_bytes: int = 6_000,
-        writes: int = 10**9,
-        draws: bool = True,
-        may_shrink: bool = False,
-    ) -> NightRecord | None:
-        """A whole night; killed before the n-th write of what is published."""
-        with open_night(self.target, may_shrink=may_shrink) as night:
-            for _ in night.sources.watched(self.source.list()):
-                pass
-            if draws:
-                self.draw()
-            self.target.writes_left = writes
-            run = run_of(self._given, shard_bytes, forget=lambda line: self._ledger.add([line]))
-            record = night.publish(self._ledger, run, knows_all=True)
-        for info in self.target.list(keys.PIECES_PREFIX):
-            self.target.delete(info.key)
-        return record
-
-    def shards(self) -> dict[str, list[str]]:
-        """Source of every pair, by shard, as a reader of tars finds them."""
-        found = {}
-        for info in self.target.list(keys.SHARDS_PREFIX):
-            with tarfile.open(fileobj=io.BytesIO(self.target.get(info.key))) as tar:
-                names = [member.name for member in tar if member.name.endswith(".json")]
-                files = [tar.extractfile(name) for name in names]
-                found[info.key] = [json.load(file)["key"] for file in files if file]
-        return found
-
-    def stale(self) -> set[tuple[str, str]]:
-        record = read_dataset(self.target)
-        assert record is not None
-        lines = self.target.get(record.stale).splitlines()
-        return {(given["key"], given["why"]) for given in map(json.loads, lines)}
-
-    def in_use(self) -> list[str]:
-        """Source of every pair that a reader takes."""
-        record = read_dataset(self.target)
-        assert record is not None
-        lines = map(json.loads, self.target.get(record.stale).splitlines())
-        stale = {(given["shard"], given["id"]) for given in lines}
-        found = []
-        for shard in record.shards:
-            with tarfile.open(fileobj=io.BytesIO(self.target.get(shard["key"]))) as tar:
-                names = [member.name for member in tar if member.name.endswith(".json")]
-                said = [json.load(file) for file in map(tar.extractfile, names) if file]
-            found += [one["key"] for one in said if (shard["key"], one["id"]) not in stale]
-        return sorted(found)
 
 
 @pytest.fixture
@@ -189,7 +83,7 @@ def test_a_source_that_comes_back_is_used_again_and_not_drawn(ledger: LedgerInde
     assert Counter(sum(archive.shards().values(), [])) == Counter("ab")  # noqa: RUF017
 
 
-@pytest.mark.parametrize("given", [_GIVEN, _FOLDERS])
+@pytest.mark.parametrize("given", [GIVEN, FOLDERS])
 def test_killed_before_any_write_and_run_again_it_ends_in_the_same_objects(given: Any) -> None:  # noqa: ANN401
     def nights(writes: int) -> tuple[dict[str, bytes], bool]:
         with scratch_index(knows_outputs=True) as index:
@@ -230,7 +124,7 @@ def test_shards_of_a_plan_that_was_given_up_are_removed(ledger: LedgerIndex) -> 
 
 
 def test_folders_come_with_lists_for_loaders(ledger: LedgerIndex) -> None:
-    archive = Archive(ledger, replace(_FOLDERS, samples=2))
+    archive = Archive(ledger, replace(FOLDERS, samples=2))
     archive.put("2024/x y/a, b.png", "b.jpg", "c.png")
     archive.night()
     archive.source.delete("c.png")
@@ -336,7 +230,7 @@ def test_a_driver_that_lost_its_lease_publishes_nothing(ledger: LedgerIndex) -> 
 
     before = archive.target.contents()
     with open_night(archive.target) as night, pytest.raises(ClusterError):
-        night.publish(ledger, run_of(_GIVEN, check=check), knows_all=False)
+        night.publish(ledger, run_of(GIVEN, check=check), knows_all=False)
     assert archive.target.contents() == before
 
 
