@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdflow.geometry import Size
     from sdflow.images.formats import Pixels
     from sdflow.tiling.parts import Part
-    from sdflow.work.parameters import Task
+    from sdflow.work.parameters import PixelParameters, Task
     from sdflow.worker.limits import Limits
 
 
@@ -60,6 +60,19 @@ class DrawnImage:
     note: str
     busy_s: float
     draws: tuple[Draw, ...] = ()
+
+
+def drawing_of(given: PixelParameters, samples: tuple[int, ...], *, deep: bool) -> Drawing:
+    """How a job's parameters want samples drawn; those of pairs say what they were drawn from."""
+    return Drawing(
+        given.direction,
+        given.seed,
+        given.tau,
+        samples,
+        deep=deep,
+        tau_to=given.pairs.tau_to if given.pairs else None,
+        scores=given.pairs is not None,
+    )
 
 
 class Drawer:

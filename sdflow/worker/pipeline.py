@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from sdflow.work.shard import WorkItem
 from sdflow.worker.budget import PixelBudget
-from sdflow.worker.drawing import Drawer, Engine
+from sdflow.worker.drawing import Drawer, Engine, drawing_of
 from sdflow.worker.fetched import Chore, Fetched, weight_px
 from sdflow.worker.fetcher import Fetcher
 from sdflow.worker.held import HeldShard
-from sdflow.worker.photo import Drawing, Photo
+from sdflow.worker.photo import Photo
 from sdflow.worker.report import NOTHING, Ending, Totals
 from sdflow.worker.results import Sample, Written
 from sdflow.worker.upload import NotDone, Upload, failure
@@ -238,15 +238,7 @@ class Pipeline:
                 px + image.weight_px for px, (_, image) in zip(reserved, sources, strict=True)
             ]
         self._finished_px.acquire(sum(reserved))
-        drawing = Drawing(
-            given.direction,
-            given.seed,
-            given.tau,
-            samples,
-            deep=self._codec.is_deep,
-            tau_to=given.pairs.tau_to if given.pairs else None,
-            scores=given.pairs is not None,
-        )
+        drawing = drawing_of(given, samples, deep=self._codec.is_deep)
         photos = [
             Photo(image.noise_key(item.key), image.pixels, image.within) for item, image in sources
         ]

@@ -292,8 +292,7 @@ def test_a_plain_folder_dataset_reads_pairs_that_align(tmp_path: Path, ray_sessi
     del ray_session
     files = {f"x/p {n}.png": photo_bytes(n, kind="PNG", side=96) for n in range(4)}
     source = write_folder(tmp_path / "in", files)
-    settings: dict[str, Any] = {"layout": "folders", "samples": 2, "crop": 64}
-    summary = _run(source, tmp_path / "pairs", **settings)
+    summary = _run(source, tmp_path / "pairs", layout="folders", samples=2, crop=64)
     assert summary.night is not None
     found = _consumed(tmp_path, "folders", "hr, lr", "[hr.numpy(), lr.numpy()]")
     assert len(found) == summary.night["samples"] > 12
